@@ -1,0 +1,203 @@
+"""The emulator itself: its ports, what was asked of it, and what goes wrong."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from c4ai_clients.emulator.chatui import ChatUI
+from c4ai_clients.emulator.faults import Fault, Faults
+from c4ai_clients.emulator.listener import Journal, Listener
+from c4ai_clients.emulator.replies import Model, Replies
+from c4ai_clients.emulator.request import Request
+from c4ai_clients.emulator.settings import Settings
+from c4ai_clients.emulator.wire import Service
+
+__all__ = ["Emulator"]
+
+_PORTS = {
+    "chat-ui": "chat-ui",
+    "c4ai-command": "chat-ui",
+    "h2o": "h2o",
+    "autonomous": "autonomous",
+    "gradio": "gradio",
+    "qwen": "gradio",
+}
+_FRAMINGS = ("chunked", "length", "close", "gzip")
+
+
+class Emulator:
+    """A loopback server that speaks the protocols of the four chat back ends.
+
+    A context manager: every protocol asked for gets a port of its own, and on
+    leaving every socket is closed and every thread joined. Where `replies` is a
+    sequence, an answer that nobody asked for fails the block on leaving it.
+
+    Args:
+        protocols: Any of "chat-ui", "h2o", "autonomous", "gradio".
+        era: Which chat-ui: "B0", "B", "B2", "D", "C1", "C"; "A" and "A2" are
+            chat-ui of 2023, which the protocol "h2o" always is.
+        version: Which Gradio, such as "4.44.1", "5.50.0", "6.31.0".
+        replies: What the model says: a text, an `Answer`, a function of the
+            prompt, a sequence of answers given out one by one, or None for an
+            answer made up out of the prompt.
+        pace: Seconds before each token.
+        seed: Another seed, another made-up answer.
+        upstream: Base URL of an OpenAI-compatible server that answers instead.
+        upstream_key: The key for it.
+        framing: How streamed bodies are framed: "chunked", "length", "close" or
+            "gzip" (for clients that accept it).
+        chunk_tokens: How many pieces go into one HTTP chunk.
+        faults: What goes wrong, from the start.
+        tls: Speak https, by this context.
+        ports: The port of a protocol; those not named get a free one.
+        settings: The fields of `Settings`.
+    """
+
+    def __init__(
+        self,
+        protocols: Iterable[str] = ("chat-ui", "h2o", "autonomous", "gradio"),
+        *,
+        era: str = "B",
+        version: str = "5.50.0",
+        replies: Replies = None,
+        pace: float = 0.0,
+        seed: int = 0,
+        upstream: str | None = None,
+        upstream_key: str | None = None,
+        framing: str = "chunked",
+        chunk_tokens: int = 1,
+        faults: Iterable[Fault] = (),
+        tls: ssl.SSLContext | None = None,
+        ports: Mapping[str, int] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Prepare; no port is opened yet."""
+        if framing not in _FRAMINGS:
+            raise ValueError(
+                f"framing is one of {', '.join(_FRAMINGS)}, not {framing!r}"
+            )
+        self._settings = Settings(**settings)
+        self._model = Model(
+            replies,
+            seed=seed,
+            upstream=upstream,
+            upstream_key=upstream_key,
+            upstream_model=self._settings.upstream_model,
+        )
+        self.goodbyes: list[str] = []
+        self._journal = Journal()
+        self._faults = Faults()
+        for fault in faults:
+            self._faults.add(fault)
+        self._tls = tls
+        self._ports = dict(ports or {})
+        self._exchange = {"framing": framing, "chunk_tokens": chunk_tokens}
+        self._listeners: dict[str, Listener] = {}
+        self._services = {
+            name: self._service(name, era, version, pace) for name in protocols
+        }
+
+    def _service(self, name: str, era: str, version: str, pace: float) -> Service:
+        goodbye = self.goodbyes.append
+        if name == "chat-ui":
+            return ChatUI(
+                self._model, self._settings, era=era, pace=pace, goodbye=goodbye
+            )
+        raise ValueError(f"no protocol is called {name!r}")
+
+    def start(self) -> Emulator:
+        """Open the ports."""
+        if self._listeners:
+            raise RuntimeError("the emulator is running already")
+        for name, service in self._services.items():
+            self._listeners[name] = Listener(
+                service,
+                self._journal,
+                self._faults,
+                port=self._ports.get(name, 0),
+                tls=self._tls,
+                **self._exchange,
+            )
+        return self
+
+    def stop(self) -> None:
+        """Close every socket and join every thread; twice does no harm."""
+        for listener in self._listeners.values():
+            listener.stop()
+
+    def __enter__(self) -> Emulator:
+        """Open the ports."""
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close everything, and complain of answers nobody asked for."""
+        self.stop()
+        if kind is None and self._model.unasked:
+            raise AssertionError(
+                f"{self._model.unasked} scripted replies were never asked for"
+            )
+
+    def url(self, provider: str) -> str:
+        """Give the base URL for a provider or protocol, without a last slash."""
+        name = _PORTS.get(provider, provider)
+        if name not in self._listeners:
+            running = ", ".join(self._listeners) or "nothing; start it first"
+            raise ValueError(f"{provider!r} is not served here, but {running}")
+        return self._listeners[name].url
+
+    def fail(
+        self,
+        kind: str,
+        *,
+        step: str = "message",
+        at: int | None = None,
+        nth: int = 1,
+        times: int = 1,
+        seconds: float | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Fault:
+        """Let something go wrong; the arguments are those of `Fault`."""
+        fault = Fault(kind, step, at, nth, times, seconds, status, headers, body)
+        return self._faults.add(fault)
+
+    @property
+    def requests(self) -> list[Request]:
+        """What was asked so far, over all protocols, in order of arrival."""
+        with self._journal.lock:
+            return list(self._journal.requests)
+
+    @property
+    def prompts(self) -> list[str]:
+        """What the model was given so far."""
+        return list(self._model.prompts)
+
+    @property
+    def processed(self) -> int:
+        """How many messages the model was given; one sent twice counts two."""
+        return len(self._model.prompts)
+
+    @property
+    def connections(self) -> int:
+        """How many TCP connections have been accepted."""
+        return self._journal.connections
+
+    @property
+    def open_connections(self) -> int:
+        """How many of them are open now."""
+        return self._journal.open_connections
+
+    @property
+    def hang_ups(self) -> list[str]:
+        """The steps whose client went away before the body had ended."""
+        with self._journal.lock:
+            return list(self._journal.hang_ups)
