@@ -56,7 +56,6 @@ class ChatUI(Service):
     """One chat-ui server."""
 
     protocol = "chat-ui"
-    names = ("chat-ui", "c4ai-command")
     keepalive = KEEPALIVE
     headers = (("Keep-Alive", "timeout=5"),)
 

@@ -238,8 +238,13 @@ class Session:
         self.accepted = False
 
 
-def devalue(value: Any) -> str:
+def devalue(value: Any, escaped: str = "<\u2028\u2029") -> str:
     """Write a value as SvelteKit does: a flat list of values and their indices.
+
+    Args:
+        value: What to write.
+        escaped: The characters that HTML or old JavaScript mind; earlier
+            versions escaped more of them.
 
     >>> devalue({"a": ["x", "x"], "b": Undefined()})
     '[{"a":1,"b":-1},[2,2],"x"]'
@@ -267,19 +272,21 @@ def devalue(value: Any) -> str:
         if isinstance(item, list):
             return f"[{','.join(str(place(each)) for each in item)}]"
         if isinstance(item, dict):
-            pairs = (f"{_quoted(key)}:{place(each)}" for key, each in item.items())
+            pairs = (
+                f"{_quoted(key, escaped)}:{place(each)}" for key, each in item.items()
+            )
             return f"{{{','.join(pairs)}}}"
-        return _quoted(item)
+        return _quoted(item, escaped)
 
     place(value)
     return f"[{','.join(flat)}]"
 
 
-def _quoted(value: Any) -> str:
-    """Write a primitive; what HTML or old JavaScript minds is escaped."""
+def _quoted(value: Any, escaped: str) -> str:
+    """Write a primitive."""
     if isinstance(value, str):
         value = join_halves(value)
     written = json.dumps(value, ensure_ascii=False)
-    for character in "<\u2028\u2029":
+    for character in escaped:
         written = written.replace(character, f"\\u{ord(character):04X}")
     return written

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+from c4ai_clients.emulator.autonomous import Autonomous
 from c4ai_clients.emulator.chatui import ChatUI
 from c4ai_clients.emulator.faults import Fault, Faults
+from c4ai_clients.emulator.h2o import H2O
 from c4ai_clients.emulator.listener import Journal, Listener
 from c4ai_clients.emulator.replies import Model, Replies
 from c4ai_clients.emulator.request import Request
@@ -102,10 +104,20 @@ class Emulator:
 
     def _service(self, name: str, era: str, version: str, pace: float) -> Service:
         goodbye = self.goodbyes.append
-        if name == "chat-ui":
-            return ChatUI(
-                self._model, self._settings, era=era, pace=pace, goodbye=goodbye
+        model, settings = self._model, self._settings
+        if name == "h2o" or (name == "chat-ui" and era in ("A", "A2")):
+            return H2O(
+                model,
+                settings,
+                pace=pace,
+                goodbye=goodbye,
+                protocol=name,
+                scheme="https" if self._tls else "http",
             )
+        if name == "chat-ui":
+            return ChatUI(model, settings, era=era, pace=pace, goodbye=goodbye)
+        if name == "autonomous":
+            return Autonomous(model, settings, pace=pace)
         raise ValueError(f"no protocol is called {name!r}")
 
     def start(self) -> Emulator:

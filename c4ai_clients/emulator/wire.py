@@ -78,7 +78,6 @@ class Service(ABC):
     """One protocol's server side: what the wire asks of it."""
 
     protocol: str
-    names: tuple[str, ...]
     keepalive: bytes
     #: Headers that this server puts on every answer.
     headers: tuple[tuple[str, str], ...] = ()
