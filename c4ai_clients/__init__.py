@@ -1,0 +1,60 @@
+"""Blocking clients for chat servers: replies as plain iterators, no asyncio."""
+
+import logging
+
+from ._version import __version__
+from .client import ChatClient, Model
+from .clocks import Timeout
+from .conversation import Conversation
+from .errors import (
+    AuthError,
+    C4AIError,
+    CancelledError,
+    ConnectError,
+    IncompleteReplyError,
+    ModelError,
+    ModelNotFoundError,
+    NotFoundError,
+    ProtocolError,
+    RateLimitError,
+    ReplyError,
+    ServerError,
+    StatusError,
+    TimedOutError,
+    TransportError,
+    UsageError,
+)
+from .providers.chatui import C4AICommand, ChatUI
+from .retrying import RetryPolicy
+from .stream import Reply, Stream
+
+__all__ = [
+    "AuthError",
+    "C4AICommand",
+    "C4AIError",
+    "CancelledError",
+    "ChatClient",
+    "ChatUI",
+    "ConnectError",
+    "Conversation",
+    "IncompleteReplyError",
+    "Model",
+    "ModelError",
+    "ModelNotFoundError",
+    "NotFoundError",
+    "ProtocolError",
+    "RateLimitError",
+    "Reply",
+    "ReplyError",
+    "RetryPolicy",
+    "ServerError",
+    "StatusError",
+    "Stream",
+    "TimedOutError",
+    "Timeout",
+    "TransportError",
+    "UsageError",
+    "__version__",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

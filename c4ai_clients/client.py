@@ -1,0 +1,371 @@
+"""What every client can do.
+
+A provider is a subclass with five class attributes, the names of its options
+in its own ``stream``, and one generator, ``_events``, that tells its protocol.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from .clocks import Call, Timeout, TimeoutLike
+from .conversation import Conversation
+from .errors import ModelNotFoundError, UsageError
+from .events import Event
+from .messages import FileLike, Messages, parse, split_system, uploads
+from .retrying import RetryLike
+from .stream import Reply, Stream, Turn
+from .transport import Settings, Transport, header_value
+
+__all__ = ["ChatClient", "Model"]
+
+_DOWNLOAD_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that a server offers.
+
+    Attributes:
+        id: The name to ask for it by.
+        label: The name to show.
+        description: The server's words about it.
+        multimodal: Whether it takes images; None where the server does not say.
+        tools: Whether it uses tools; None likewise.
+        reasoning: Whether it shows its reasoning; None likewise.
+        unlisted: Whether the server hides it, and refuses new conversations.
+        raw: All that the server said.
+    """
+
+    id: str
+    label: str = ""
+    description: str = ""
+    multimodal: bool | None = None
+    tools: bool | None = None
+    reasoning: bool | None = None
+    unlisted: bool = False
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+class _GetModel:
+    """``get_model``: on a class over what is built in, on an instance over what it knows too."""
+
+    def __get__(self, client: ChatClient | None, owner: type[ChatClient]) -> Callable[[str], str]:
+        known = (*owner.built_in_models, *(client._listed if client is not None else ()))
+
+        def get_model(name: str) -> str:
+            """Return the server's own name for a model: an alias is translated.
+
+            Raises:
+                ModelNotFoundError: No such model; names those that there are.
+            """
+            return _model(owner, known, name)
+
+        return get_model
+
+
+class ChatClient:
+    """A blocking client of one chat server; threads may share it.
+
+    Nothing is sent by the constructor.
+
+    Args:
+        base_url: The server; the provider's public one by default.
+        model: The model to ask when none is named.
+        api_key: Sent as a bearer token; or a callable that gives it.
+        proxy: URL of an http, https or socks proxy for all requests.
+        timeout: A ``Timeout``, or seconds for connect, first and idle.
+        retry: A ``RetryPolicy`` or a ``tenacity.Retrying``.
+        headers: Sent with every request, over our own.
+        cookies: Sent with every request, to this server only.
+        verify: False, or the path of the CA to trust.
+        cert: Path of a client certificate, or (certificate, key).
+        trust_env: Whether proxies and CAs of the environment are used.
+        session: A ``requests.Session`` that lends its adapters, proxies,
+            verify, cert and auth; not its cookies. It is not closed by us.
+        strict: Whether lines of an answer that make no sense are an error
+            where the service's own clients pass over them.
+
+    Raises:
+        UsageError: A setting cannot be used.
+    """
+
+    provider: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    default_url: ClassVar[str | None] = None
+    default_model: ClassVar[str | None] = None
+    model_aliases: ClassVar[Mapping[str, str]] = {}
+    built_in_models: ClassVar[tuple[str, ...]] = ()
+    get_model: ClassVar[_GetModel] = _GetModel()
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        model: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
+        proxy: str | None = None,
+        timeout: TimeoutLike = None,
+        retry: RetryLike = None,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        cert: str | tuple[str, str] | None = None,
+        trust_env: bool = True,
+        session: Any = None,
+        strict: bool = False,
+    ) -> None:
+        for kind, given in (("header", headers or {}), ("cookie", cookies or {})):
+            for name, value in given.items():
+                header_value(f"{kind} {name!r}", name)
+                header_value(f"{kind} {name!r}", value)
+        if api_key is not None and not callable(api_key):
+            header_value("api_key", api_key)
+        self._settings = Settings(
+            base_url=_url(base_url or self.default_url, type(self).__name__),
+            provider=self.provider,
+            api_key=api_key,
+            proxy=proxy,
+            headers=dict(headers or {}),
+            cookies=dict(cookies or {}),
+            verify=verify,
+            cert=cert,
+            trust_env=trust_env,
+            session=session,
+            retry=retry,
+        )
+        self.timeout = Timeout.of(timeout)
+        self.strict = strict
+        self._listed: tuple[str, ...] = ()
+        self._missing: tuple[str, ...] = ()
+        self._transport = Transport(self._settings)
+        self.model = self.get_model(model) if model else self.default_model
+
+    @property
+    def base_url(self) -> str:
+        """The server's URL, without a trailing slash and without credentials."""
+        return self._transport.base_url
+
+    def stream(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        conversation: Conversation | None = None,
+        files: Iterable[FileLike] = (),
+        timeout: TimeoutLike = None,
+    ) -> Stream:
+        """Ask, and give the reply as it comes.
+
+        Nothing is sent until the first piece is asked for. Leaving the loop,
+        or ``cancel()`` from any thread, hangs up.
+
+        Args:
+            messages: A prompt, or a list of ``{"role", "content"}``. With
+                *conversation*, only the last user message is new.
+            model: Which model; the client's or the conversation's by default.
+            system: The system prompt, before any system messages.
+            conversation: What to go on with. Where model or system prompt
+                differ from it, a new one is made, ``stream.conversation``.
+            files: Paths, bytes, or files open in binary mode, to send along.
+            timeout: For this turn; a ``Timeout`` or seconds.
+
+        Raises:
+            UsageError: At the call; it cannot be sent as asked.
+            C4AIError: At the first ``next``, everything else.
+        """
+        return self._stream(
+            messages,
+            model=model,
+            system=system,
+            conversation=conversation,
+            files=files,
+            timeout=timeout,
+        )
+
+    def chat(self, messages: Messages, **options: Any) -> Reply:
+        """Ask, and return the whole reply; takes what :meth:`stream` takes."""
+        return self.stream(messages, **options).reply()
+
+    def conversation(self, *, system: str | None = None, model: str | None = None) -> Conversation:
+        """Begin a conversation; nothing is sent before its first question."""
+        begun = Conversation(
+            self, system=system, model=(self.get_model(model) if model else self.model) or ""
+        )
+        begun.keep = True
+        return begun
+
+    def models(self) -> list[Model]:
+        """Return the models that the server offers; the built-in list where it cannot say."""
+        return [Model(id=name) for name in self.built_in_models]
+
+    def close(self) -> None:
+        """Close all connections, after the goodbyes under way."""
+        self._transport.close()
+
+    def __enter__(self) -> ChatClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r}, model={self.model!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is secret, and sockets; a key that is a callable stays."""
+        settings = self._settings
+        missing = list(self._missing)
+        kept = vars(settings) | {"base_url": self.base_url, "session": None, "cookies": {}}
+        if isinstance(settings.api_key, str):
+            kept["api_key"] = None
+            missing.append("api_key")
+        if settings.proxy and "@" in settings.proxy:
+            kept["proxy"] = None
+            missing.append("proxy")
+        kept["headers"] = {n: v for n, v in settings.headers.items() if not _secret(n)}
+        lost = [f"header {name}" for name in settings.headers if _secret(name)]
+        missing += [*lost, *(["cookies"] if settings.cookies else [])]
+        missing += [] if settings.session is None else ["session"]
+        missing += [] if settings.base_url == self.base_url else ["the login in base_url"]
+        return {
+            "settings": kept,
+            "missing": tuple(missing),
+            "rest": {
+                name: value
+                for name, value in vars(self).items()
+                if name not in ("_settings", "_transport", "_missing")
+            },
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["rest"])
+        self._missing = state["missing"]
+        self._settings = Settings(**state["settings"])
+        self._transport = Transport(self._settings)
+
+    def _stream(
+        self,
+        messages: Messages,
+        *,
+        model: str | None,
+        system: str | None,
+        conversation: Conversation | None,
+        files: Iterable[FileLike],
+        timeout: TimeoutLike,
+        options: Mapping[str, Any] | None = None,
+    ) -> Stream:
+        """Check what is asked and make its turn; a provider's ``stream`` ends here."""
+        if self._missing:
+            raise UsageError(
+                f"this client was pickled without {', '.join(self._missing)}: make a new one"
+            )
+        said, others = split_system(parse(messages), system)
+        turn = Turn(
+            call=Call(Timeout.of(timeout, self.timeout)),
+            conversation=self._conversation(conversation, model, said),
+            message=others[-1],
+            history=others[:-1],
+            system=said,
+            model="",
+            uploads=uploads(files),
+            options=dict(options or {}),
+        )
+        begun = turn.conversation
+        turn.model, turn.system = begun.model, begun.system
+        if conversation is not None:
+            turn.history = list(conversation.messages)
+        self._check(turn)
+        return Stream(turn, self._events)
+
+    def _conversation(
+        self, given: Conversation | None, model: str | None, system: str | None
+    ) -> Conversation:
+        """Return the conversation that a turn belongs to: *given*, where it fits."""
+        if given is None:
+            name = self.get_model(model) if model else self.model
+            return Conversation(self, system=system, model=name or "")
+        given.check(self)
+        given._check_free()
+        if given.client is None:
+            given.client = self
+        name = self.get_model(model) if model else given.model
+        if name == given.model and system in (None, given.system):
+            return given
+        begun = Conversation(self, system=given.system if system is None else system, model=name)
+        begun.keep = given.keep
+        return begun
+
+    def _check(self, turn: Turn) -> None:
+        """Raise UsageError for what this provider cannot send."""
+
+    def _events(self, turn: Turn) -> Iterator[Event]:
+        """Tell the protocol of one turn, top to bottom."""
+        raise NotImplementedError
+        yield
+
+    def _fetch(self, method: str, path: str, *, phase: str, **how: Any) -> Any:
+        """Send a request that belongs to no turn, under the client's own timeout."""
+        return self._transport.fetch(Call(self.timeout), method, path, phase=phase, **how)
+
+    def _download(self, path: str, *, phase: str, **how: Any) -> bytes:
+        """Return a file of the server's."""
+        with self._transport.open(Call(self.timeout), "GET", path, phase=phase, **how) as answer:
+            return answer.read(_DOWNLOAD_LIMIT)
+
+    def _delete(self, conversation: Conversation) -> None:
+        raise UsageError(f"{self.provider} keeps no conversations: there is nothing to delete")
+
+
+def _secret(header: str) -> bool:
+    return any(word in header.lower() for word in ("auth", "cookie", "key", "token", "secret"))
+
+
+def _url(url: str | None, name: str) -> str:
+    """Return *url* checked and without a trailing slash."""
+    if not url:
+        raise UsageError(f'{name} has no server of its own: give base_url, {name}("https://…")')
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except (ValueError, AttributeError, TypeError):
+        known = False
+    if not known or not url.isprintable() or " " in url:
+        raise UsageError(
+            f"base_url {_shown(url)} is no URL: write it as https://host or http://host:port"
+        )
+    if parts.query or parts.fragment:
+        raise UsageError(f"base_url {_shown(url)} must end before any ? or #")
+    return url.rstrip("/")
+
+
+def _shown(url: object) -> str:
+    """Return *url* without the credentials that it may hold."""
+    text = str(url)
+    return repr(text.rpartition("@")[2])
+
+
+def _model(owner: type[ChatClient], known: tuple[str, ...], name: object) -> str:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ModelNotFoundError(f"a model is named by a string, not {name!r}")
+    if name in known:
+        return name
+    if name in owner.model_aliases:
+        return owner.model_aliases[name]
+    if not known:
+        return name
+    offered = [*dict.fromkeys(known), *owner.model_aliases]
+    near = difflib.get_close_matches(name, offered, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    raise ModelNotFoundError(f"no model {name!r}{guess} There are: {', '.join(offered)}")

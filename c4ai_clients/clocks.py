@@ -1,0 +1,410 @@
+"""The clocks of one turn, its cancel mark, and the socket that keeps both.
+
+Every wait of a turn, for a connection, a byte, or the next try, asks its
+:class:`Call` how long it may last; so one place decides when a turn is over.
+Standard library only; :mod:`~c4ai_clients.transport` puts it under requests.
+
+Rules that this file keeps:
+
+1. Time counts only while we wait for the server; a slow reader uses up no
+   clock but ``total``, which is wall time.
+2. Content restarts ``idle``; bytes do not. A server that sends a byte or a
+   keep-alive now and then gains nothing by it.
+3. ``cancel()`` may come from any thread. The mark is set first, then what the
+   turn waits on is woken, so whoever wakes finds the mark.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from time import monotonic
+from typing import Any, Union
+
+from .errors import CancelledError, TimedOutError, UsageError
+
+__all__ = ["Call", "Clocked", "Timeout"]
+
+
+@dataclass(frozen=True)
+class Timeout:
+    """How long to wait, in seconds; None for a field is no limit.
+
+    Attributes:
+        connect: For name, all addresses, proxy and TLS together.
+        first: From the message sent until the first content (text, reasoning,
+            a tool call, sources or a file); it stands still while a place in a
+            queue moves. The answer to a preparing step has as long.
+        idle: Between pieces of content, and for progress while sending.
+        queue: In a queue that moves.
+        total: Wall time for the whole turn, retries included.
+    """
+
+    connect: float | None = 10
+    first: float | None = 120
+    idle: float | None = 60
+    queue: float | None = 600
+    total: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise UsageError(
+                    f"timeout {field.name}={value!r}: give seconds above 0, or None for no limit"
+                )
+
+    @classmethod
+    def of(cls, value: TimeoutLike, default: Timeout | None = None) -> Timeout:
+        """Return *value* as a Timeout; a number sets connect, first and idle."""
+        if value is None:
+            return default or cls()
+        if isinstance(value, Timeout):
+            return value
+        return cls(connect=value, first=value, idle=value)
+
+
+TimeoutLike = Union[Timeout, float, None]
+
+_HINTS = {
+    "connect": "could not connect within {limit:g} s: is the server up, and the URL right?",
+    "first": "no answer within {limit:g} s: is the server busy? Allow more with Timeout(first=…)",
+    "idle": "the server went silent for {limit:g} s; allow more with Timeout(idle=…)",
+    "queue": "still in the server's queue after {limit:g} s; allow more with Timeout(queue=…)",
+    "total": "not done within {limit:g} s; allow more with Timeout(total=…)",
+}
+
+
+class Call:
+    """One turn: how long each of its waits may last, and whether it goes on.
+
+    Attributes:
+        fresh: Set to True with each piece of content; read at the next wait.
+        attempts: How often the request under way has been tried.
+    """
+
+    def __init__(self, timeout: Timeout) -> None:
+        self.timeout = timeout
+        self.fresh = False
+        self.attempts = 0
+        self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        self._wakers: list[Callable[[], None]] = []
+        self._end = None if timeout.total is None else monotonic() + timeout.total
+        self._kind = "first"
+        self._limit = self._left = timeout.first
+        self._queue_left: float | None = None
+        self._first_left: float | None = timeout.first
+        self._place: object = None
+
+    def sent(self) -> None:
+        """Start ``first``: a request is on its way."""
+        self._watch("first", self.timeout.first)
+
+    def queued(self, place: object) -> None:
+        """Start or keep ``queue``; a *place* that changed holds ``first`` still."""
+        if self._kind == "first":
+            self._first_left, self._queue_left = self._left, self.timeout.queue
+            self._place = place
+        elif self._kind == "queue" and place != self._place:
+            self._place = place
+        else:
+            return
+        self._watch("queue", self._queue_left)
+
+    def left_queue(self) -> None:
+        """Go on with ``first`` where it stood still."""
+        if self._kind == "queue":
+            self._watch("first", self._first_left)
+
+    def tail(self, seconds: float) -> None:
+        """Allow *seconds* for what follows the end mark."""
+        self._watch("tail", seconds)
+
+    def _watch(self, kind: str, left: float | None) -> None:
+        self._kind, self._left = kind, left
+
+    def before_wait(self) -> float | None:
+        """Return how long the next wait may last; None is no limit.
+
+        Raises:
+            CancelledError: The turn was cancelled.
+            TimedOutError: A clock has run out.
+        """
+        if self._cancelled.is_set():
+            raise self.cancelled_error()
+        if self.fresh:
+            self.fresh = False
+            if self._kind != "tail":
+                self._watch("idle", self.timeout.idle)
+        left = self._left
+        if self._end is not None:
+            rest = self._end - monotonic()
+            left = rest if left is None else min(left, rest)
+        if left is not None and left <= 0:
+            raise self.timed_out()
+        return left
+
+    def sending(self) -> float | None:
+        """Return how long the next step of sending may take."""
+        limit = self.timeout.idle
+        if self._end is not None:
+            rest = self._end - monotonic()
+            if rest <= 0:
+                raise self.timed_out("total")
+            limit = rest if limit is None else min(limit, rest)
+        return limit
+
+    def waited(self, seconds: float) -> None:
+        """Take *seconds* off the clock that runs."""
+        if self._left is not None:
+            self._left -= seconds
+        if self._kind == "queue" and self._queue_left is not None:
+            self._queue_left -= seconds
+
+    def timed_out(self, kind: str | None = None) -> TimedOutError:
+        """Return the error of the clock *kind*, or of the one that ran out."""
+        if self._end is not None and monotonic() >= self._end - 0.001:
+            kind = "total"
+        kind = kind or self._kind
+        limit = getattr(self.timeout, kind, None) or 0.0
+        hint = _HINTS.get(kind, "the server kept the answer open")
+        return TimedOutError(hint.format(limit=limit), kind=kind)
+
+    def cancelled_error(self) -> CancelledError:
+        """Return the error for whoever reads on after ``cancel()``."""
+        return CancelledError("cancelled")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether ``cancel()`` was called."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Mark the turn as over and wake whatever waits for it."""
+        self._cancelled.set()
+        with self._lock:
+            wakers = list(self._wakers)
+        for wake in wakers:
+            wake()
+
+    def on_cancel(self, wake: Callable[[], None]) -> None:
+        """Have *wake* called by ``cancel()``; at once where it was called already."""
+        with self._lock:
+            self._wakers.append(wake)
+        if self._cancelled.is_set():
+            wake()
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Take back what was given to :meth:`on_cancel`."""
+        with self._lock:
+            if wake in self._wakers:
+                self._wakers.remove(wake)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait before a next try; ends early by ``cancel()`` and by ``total``."""
+        end = monotonic() + seconds
+        cut = self._end is not None and self._end < end
+        limit = self._end if self._end is not None and cut else end
+        if self._cancelled.wait(max(0.0, limit - monotonic())):
+            raise self.cancelled_error()
+        if cut:
+            raise self.timed_out("total")
+
+    def aside(
+        self, work: Callable[[], None], wake: Callable[[], None], undo: Callable[[], None]
+    ) -> None:
+        """Do *work*, which nothing can end, beside us, within ``connect``.
+
+        A name look-up and a connect cannot be interrupted, so a thread does
+        them. Where the turn ends first, *wake* is called to shorten them, the
+        thread is left to find its end alone, and then calls *undo*.
+        """
+        limit = self.timeout.connect
+        if self._end is not None:
+            rest = max(0.0, self._end - monotonic())
+            limit = rest if limit is None else min(limit, rest)
+        woken = threading.Event()
+        lock = threading.Lock()
+        errors: list[BaseException] = []
+        finished = given_up = False
+
+        def run() -> None:
+            nonlocal finished
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+                errors.append(error)
+            with lock:
+                finished = True
+                late = given_up
+            if late:
+                undo()
+            woken.set()
+
+        self.on_cancel(woken.set)
+        try:
+            if not self._cancelled.is_set():
+                threading.Thread(target=run, name="c4ai-connect", daemon=True).start()
+                woken.wait(limit)
+        finally:
+            self.forget(woken.set)
+            with lock:
+                given_up = True
+                in_time = finished
+            if not in_time:
+                wake()
+        if self._cancelled.is_set():
+            if in_time:
+                undo()
+            raise self.cancelled_error()
+        if not in_time:
+            raise self.timed_out("connect")
+        if errors:
+            raise errors[0]
+
+
+class Clocked:
+    """A connected socket whose every wait is measured by the call that uses it.
+
+    Stands where http.client expects a socket; it has just the methods that
+    http.client and urllib3 use.
+
+    Attributes:
+        received: Bytes read for the present request.
+        ended: Whether the peer closed while the present request was read.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._call: Call | None = None
+        self._set: float | None = sock.gettimeout()
+        self.received = 0
+        self.ended = False
+
+    def serve(self, call: Call) -> None:
+        """Work for *call* from now on; its ``cancel()`` ends our waits."""
+        self.release(self._call)
+        with self._lock:
+            self._call = call
+        self.received = 0
+        self.ended = False
+        call.on_cancel(self.abort)
+
+    def release(self, call: Call | None) -> None:
+        """Serve *call* no more: its ``cancel()`` does not reach this socket."""
+        with self._lock:
+            if call is None or self._call is not call:
+                return
+            self._call = None
+        call.forget(self.abort)
+
+    def abort(self) -> None:
+        """Wake whoever waits on this socket, from any thread."""
+        with self._lock:
+            if self._call is None or not self._call.cancelled:
+                return
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # already gone, so nobody waits on it
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Read what has come, waiting as long as the call allows."""
+        call = self._call
+        if call is None:
+            return self._sock.recv_into(buffer)
+        self._allow(call.before_wait())
+        start = monotonic()
+        try:
+            count = self._sock.recv_into(buffer)
+        except TimeoutError:
+            call.waited(monotonic() - start)
+            raise call.timed_out() from None
+        except OSError:
+            if call.cancelled:
+                raise call.cancelled_error() from None
+            raise
+        call.waited(monotonic() - start)
+        if not count:
+            if call.cancelled:
+                raise call.cancelled_error()
+            self.ended = True
+        self.received += count
+        return count
+
+    def sendall(self, data: Any) -> None:
+        """Send all of *data*; each step of progress has ``idle`` seconds."""
+        call = self._call
+        if call is None:
+            return self._sock.sendall(data)
+        rest = memoryview(data).cast("B")
+        while rest:
+            if call.cancelled:
+                raise call.cancelled_error()
+            self._allow(call.sending())
+            try:
+                sent = self._sock.send(rest)
+            except TimeoutError:
+                raise call.timed_out("idle") from None
+            except OSError:
+                if call.cancelled:
+                    raise call.cancelled_error() from None
+                raise
+            rest = rest[sent:]
+        return None
+
+    def _allow(self, seconds: float | None) -> None:
+        """Set the socket's timeout, unless it is as good as set."""
+        now = self._set
+        if seconds == now:
+            return
+        if seconds is not None and now is not None and now - 0.02 < seconds < now + 0.02:
+            return
+        self._sock.settimeout(seconds)
+        self._set = seconds
+
+    def makefile(self, mode: str = "rb", buffering: int | None = None) -> io.BufferedReader:
+        """Return a reader over :meth:`recv_into`."""
+        return io.BufferedReader(_Reader(self))
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Leave the timeout to the call; urllib3 sets its own before each request."""
+
+    def shutdown(self, how: int) -> None:
+        """Shut the socket down."""
+        self._sock.shutdown(how)
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close, once nobody reads any more."""
+        self.release(self._call)
+        self._sock.close()
+
+
+class _Reader(io.RawIOBase):
+    """Reads through a :class:`Clocked`; keeps its socket open as makefile() does."""
+
+    def __init__(self, clocked: Clocked) -> None:
+        self._clocked = clocked
+        self._hold = clocked._sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._clocked.recv_into(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._hold.close()
+        super().close()

@@ -1,0 +1,124 @@
+"""urllib3's connections, made to keep the clocks of the call that they serve.
+
+An adapter mounts them under requests. Whatever waits, waits in a
+:class:`~c4ai_clients.clocks.Clocked`, so limits and ``cancel()`` hold in
+connect, headers and body alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from .clocks import Call, Clocked
+from .errors import C4AIError
+from .failures import connect_error
+
+__all__ = ["TimedAdapter"]
+
+# How many idle connections a pool may keep: enough that threads never find it full.
+_KEPT = 1024
+
+
+class _Answer(http.client.HTTPResponse):
+    """Skips any 1xx answers; http.client itself skips only 100."""
+
+    def begin(self) -> None:
+        super().begin()
+        skipped = 0
+        while 102 <= self.status < 200:
+            skipped += 1
+            if skipped > 100:
+                raise http.client.HTTPException("more than 100 informational answers")
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+
+
+class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
+    """What makes a urllib3 connection keep a call's clocks; a mixin before its class."""
+
+    current: threading.local
+    sock: Any
+    response_class = _Answer
+
+    def connect(self) -> None:
+        """Connect beside the calling thread, which cancel and ``connect`` can free."""
+        call: Call = self.current.call
+
+        def wake() -> None:
+            sock = self.sock
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+        where = f"{self.host}:{self.port}"
+        self.timeout = call.timeout.connect
+        try:
+            call.aside(super().connect, wake, self.close)
+        except C4AIError:
+            raise
+        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
+            raise connect_error(error, where) from error
+        self.sock = Clocked(self.sock)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """Have the socket, kept or new, serve the present call; then send."""
+        if self.sock is None:
+            self.connect()
+        self.current.socket = self.sock
+        self.sock.serve(self.current.call)
+        super().request(*args, **kwargs)
+
+    def getresponse(self) -> Any:
+        """Return the answer; an end inside its headers is not their end."""
+        sock = self.sock
+        response = super().getresponse()
+        if sock.ended:
+            response.close()
+            raise http.client.RemoteDisconnected("the connection ended inside the headers")
+        return response
+
+
+def _pools(current: threading.local, plain: type[Any], secure: type[Any]) -> dict[str, Any]:
+    """Return urllib3 pool classes whose connections serve ``current.call``."""
+    plain = type("Plain", (_Timed, plain), {"current": current})
+    secure = type("Secure", (_Timed, secure), {"current": current})
+    return {
+        "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
+
+
+class TimedAdapter(HTTPAdapter):
+    """Mounts the connections that keep clocks; one kept for each thread."""
+
+    def __init__(self, current: threading.local) -> None:
+        self._connections = current
+        super().__init__(pool_maxsize=_KEPT)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(
+            self._connections, HTTPConnection, HTTPSConnection
+        )
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Make the pools of connections through *proxy*."""
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if proxy.lower().startswith("socks"):
+            from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
+
+            pools = _pools(self._connections, SOCKSConnection, SOCKSHTTPSConnection)
+        else:
+            pools = _pools(self._connections, HTTPConnection, HTTPSConnection)
+        manager.pool_classes_by_scheme = pools
+        return manager

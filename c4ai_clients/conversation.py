@@ -1,0 +1,216 @@
+"""``Conversation``: what has been said, and how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import tempfile
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
+from .messages import Message
+
+if TYPE_CHECKING:
+    from .client import ChatClient
+    from .messages import Messages
+    from .stream import Reply, Stream, Turn
+
+__all__ = ["Conversation"]
+
+_FORMAT = 1
+
+
+class Conversation:
+    """What has been said, and how to go on.
+
+    Attributes:
+        messages: ``{"role", "content"}`` each, without the system prompt; an
+            answer that did not become complete has ``"interrupted": True``.
+        system: The system prompt, or None.
+        model: The server's own name of the model.
+        id: The server's id for it, or None.
+        provider: The provider of the client that began it.
+        state: What the provider needs to go on; plain values.
+        cookies: The server's cookies; sent to no other server, and shown nowhere.
+    """
+
+    def __init__(
+        self, client: ChatClient | None, *, system: str | None = None, model: str = ""
+    ) -> None:
+        self.client = client
+        self.provider = client.provider if client is not None else ""
+        self.url = client.base_url if client is not None else ""
+        self.system = system
+        self.model = model
+        self.id: str | None = None
+        self.messages: list[Message] = []
+        self.state: dict[str, Any] = {}
+        self.cookies: dict[str, str] = {}
+        self.keep = False
+        self._lock = threading.Lock()
+        self._reader: weakref.ref[Stream] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Conversation {self.id or 'new'} with {self.model}: {len(self.messages)} messages>"
+
+    def stream(self, messages: Messages, **options: Any) -> Stream:
+        """Ask the next question; takes what the client's ``stream`` takes."""
+        return self._client().stream(messages, conversation=self, **options)
+
+    def chat(self, messages: Messages, **options: Any) -> Reply:
+        """Ask the next question and return the whole reply."""
+        return self.stream(messages, **options).reply()
+
+    def fork(self, at: int | None = None) -> Conversation:
+        """Return a second conversation that goes on from here, or from message *at*.
+
+        Args:
+            at: How many messages to keep; all by default.
+        """
+        other = Conversation(self.client, system=self.system, model=self.model)
+        other.messages = copy.deepcopy(self.messages[:at])
+        other.keep = self.keep
+        return other
+
+    def delete(self) -> None:
+        """Delete it on the server, where the server keeps conversations."""
+        self._client()._delete(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to *path* as JSON, readable by its owner only.
+
+        The file is written beside and moved into place, so a conversation
+        saved there before is never lost halfway.
+        """
+        record = {
+            "format": _FORMAT,
+            "provider": self.provider,
+            "url": self.url,
+            "id": self.id,
+            "model": self.model,
+            "system": self.system,
+            "messages": self.messages,
+            "state": self.state,
+            "cookies": self.cookies,
+            "keep": self.keep,
+        }
+        target = os.fspath(path)
+        handle, beside = tempfile.mkstemp(  # made with mode 0600
+            prefix=".c4ai-", suffix=".json", dir=os.path.dirname(target) or "."
+        )
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as opened:
+                json.dump(record, opened, indent=1)
+            os.replace(beside, target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], client: ChatClient | None = None) -> Conversation:
+        """Read a conversation that :meth:`save` wrote.
+
+        Args:
+            path: Where it lies.
+            client: What to go on with; needed before the next question.
+
+        Raises:
+            UsageError: The file cannot be read, holds something else, or
+                belongs to another provider or server than *client*.
+        """
+        name = os.fspath(path)
+        try:
+            with open(name, encoding="utf-8") as opened:
+                record = json.load(opened)
+        except OSError as error:
+            raise UsageError(f"cannot read {name}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{name} holds no saved conversation: it is not JSON") from error
+        loaded = cls(None)
+        if not isinstance(record, dict) or record.get("format") != _FORMAT:
+            raise UsageError(f"{name} holds no saved conversation of this version")
+        for key, kind in _FIELDS.items():
+            value = record.get(key)
+            if not isinstance(value, kind):
+                raise UsageError(f"{name} holds no saved conversation: {key} is wrong")
+            setattr(loaded, key, value)
+        loaded.client = client
+        if client is not None:
+            loaded.check(client)
+        return loaded
+
+    def check(self, client: ChatClient) -> None:
+        """Refuse a client of another server: ids and cookies are not its business.
+
+        Raises:
+            UsageError: The conversation belongs elsewhere.
+        """
+        if self.url and self.url != client.base_url:
+            raise UsageError(
+                f"this conversation is with {self.url}, the client with {client.base_url}: "
+                "begin a new one, or use a client for that server"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = self.__dict__.copy()
+        for name in ("_lock", "_reader", "cookies"):
+            del kept[name]
+        return kept
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.cookies = {}
+        self._lock = threading.Lock()
+        self._reader = None
+
+    def _client(self) -> ChatClient:
+        if self.client is None:
+            raise UsageError("give the client to go on with: Conversation.load(path, client)")
+        return self.client
+
+    def _busy_with(self) -> Stream | None:
+        stream = self._reader() if self._reader is not None else None
+        return stream if stream is not None and not (stream._over or stream.done) else None
+
+    def _check_free(self) -> None:
+        if self._busy_with() is not None:
+            raise UsageError(
+                "this conversation is busy with another stream: read it to its end or cancel() it"
+            )
+
+    def _begin(self, stream: Stream) -> None:
+        """Bind *stream*'s turn to this conversation."""
+        with self._lock:
+            if self._busy_with() is not stream:
+                self._check_free()
+            self._reader = weakref.ref(stream)
+
+    def _end(self, stream: Stream) -> None:
+        with self._lock:
+            if self._reader is not None and self._reader() in (stream, None):
+                self._reader = None
+
+    def _remember(self, turn: Turn, text: str, *, interrupted: bool) -> None:
+        """Add a turn to what has been said."""
+        answer: Message = {"role": "assistant", "content": text}
+        if interrupted:
+            answer["interrupted"] = True
+        self.messages = [*turn.history, turn.message, answer]
+
+
+_FIELDS: dict[str, Any] = {
+    "provider": str,
+    "url": str,
+    "id": (str, type(None)),
+    "model": str,
+    "system": (str, type(None)),
+    "messages": list,
+    "state": dict,
+    "cookies": dict,
+    "keep": bool,
+}

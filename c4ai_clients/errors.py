@@ -1,0 +1,170 @@
+"""Every exception that this package raises on purpose.
+
+Three questions sort them: did the request arrive (:class:`TransportError`),
+did the server refuse it (:class:`StatusError`), did the reply make sense
+(:class:`ReplyError`)? One ``except C4AIError`` catches them all.
+
+Rules that this file keeps: every error pickles with its fields, its text names
+the provider, the step and what to do, and nothing secret is ever put into it.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent import futures
+from typing import Any
+
+__all__ = [
+    "AuthError",
+    "C4AIError",
+    "CancelledError",
+    "ConnectError",
+    "IncompleteReplyError",
+    "ModelError",
+    "ModelNotFoundError",
+    "NotFoundError",
+    "ProtocolError",
+    "RateLimitError",
+    "ReplyError",
+    "ServerError",
+    "StatusError",
+    "TimedOutError",
+    "TransportError",
+    "UsageError",
+]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_QUOTE_CHARACTERS = 300
+
+
+def quote(raw: bytes | str) -> str:
+    """Return a server's words fit for one line of an error text.
+
+    At most 300 characters, without control characters, since the words are a
+    stranger's and may end in a terminal.
+    """
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    text = _CONTROL.sub(" ", text[: 4 * _QUOTE_CHARACTERS]).strip()
+    if len(text) <= _QUOTE_CHARACTERS:
+        return text
+    return text[: _QUOTE_CHARACTERS - 1] + "…"
+
+
+class C4AIError(RuntimeError):
+    """The root of all errors of this package.
+
+    Attributes:
+        provider: The client's provider name, such as ``"c4ai-command"``.
+        phase: The step that failed, such as ``"create"`` or ``"message"``.
+        attempts: How often that step was tried.
+        partial: The answer's text so far; ``""`` where there was none.
+        lasting: True where waiting or trying again cannot help.
+    """
+
+    def __init__(self, message: str = "", **fields: Any) -> None:
+        super().__init__(message)
+        self.provider: str = fields.pop("provider", "")
+        self.phase: str = fields.pop("phase", "")
+        self.attempts: int = fields.pop("attempts", 0)
+        self.partial: str = fields.pop("partial", "")
+        self.lasting: bool = fields.pop("lasting", False)
+        if fields:
+            unknown = ", ".join(sorted(fields))
+            raise TypeError(f"{type(self).__name__} has no field {unknown}")
+
+    def __str__(self) -> str:
+        message = str(self.args[0]) if self.args else ""
+        place = ", ".join(word for word in (self.provider, self.phase) if word)
+        tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        return f"{place}: {message}{tries}" if place else f"{message}{tries}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.args, self.__dict__.copy()
+
+
+class UsageError(C4AIError, ValueError):
+    """It cannot be sent as asked; nothing left this machine for it."""
+
+
+class ModelNotFoundError(UsageError):
+    """No model has this name; the text lists those that there are."""
+
+
+class TransportError(C4AIError):
+    """There was no complete HTTP reply."""
+
+
+class ConnectError(TransportError, ConnectionError):
+    """The server was never reached: refused, unknown name, proxy or TLS."""
+
+
+class TimedOutError(TransportError, TimeoutError):
+    """A limit of :class:`~c4ai_clients.Timeout` ran out.
+
+    Attributes:
+        kind: Which one: ``connect``, ``first``, ``idle``, ``queue`` or ``total``.
+    """
+
+    def __init__(self, message: str = "", *, kind: str = "", **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.kind = kind
+
+
+class IncompleteReplyError(TransportError):
+    """The reply ended before its protocol's own end mark."""
+
+
+class StatusError(C4AIError):
+    """The server answered with a status that refuses.
+
+    Attributes:
+        status: The HTTP status.
+        body: The beginning of the answer's body, at most 300 characters.
+        retry_after: Seconds that the server asked to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        body: str = "",
+        retry_after: float | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class AuthError(StatusError):
+    """The server wants a login, a key, or its terms accepted."""
+
+
+class NotFoundError(StatusError):
+    """Nothing there; on a conversation of ours, the session was lost."""
+
+
+class RateLimitError(StatusError):
+    """Too many requests."""
+
+
+class ServerError(StatusError):
+    """The server failed (5xx)."""
+
+
+class ReplyError(C4AIError):
+    """A reply arrived, and it is unusable."""
+
+
+class ProtocolError(ReplyError):
+    """The reply is not in the promised form; the text quotes its beginning."""
+
+
+class ModelError(ReplyError):
+    """The server says that the model failed."""
+
+
+class CancelledError(C4AIError, futures.CancelledError):
+    """Somebody read on after ``cancel()``."""

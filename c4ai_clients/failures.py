@@ -1,0 +1,170 @@
+"""The failures of requests, urllib3, http.client, ssl and HTTP statuses, in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any
+
+import requests
+import urllib3
+
+from .errors import (
+    AuthError,
+    C4AIError,
+    ConnectError,
+    IncompleteReplyError,
+    NotFoundError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    StatusError,
+    UsageError,
+    quote,
+)
+
+__all__ = ["connect_error", "status_error", "translated", "wants_login"]
+
+
+def status_error(status: int, said: str, location: str = "", retry_after: str = "") -> StatusError:
+    """Return the error of a status that refuses; *said* is the body's beginning."""
+    known: dict[str, Any] = {
+        "status": status,
+        "body": said,
+        "retry_after": _retry_after(retry_after),
+    }
+    reason = http.client.responses.get(status, "")
+    words = f"the server answered {status} {reason}".rstrip() + (f": {said}" if said else "")
+    if status < 400 and location:
+        words = f"the server sends us on ({status}) to {quote(location)}"
+        if wants_login(location):
+            return AuthError(f"{words}: it wants a login; give api_key or cookies", **known)
+        return StatusError(f"{words}: give that server as base_url", **known)
+    if status in (401, 403):
+        return AuthError(f"{words}; give api_key or cookies that it accepts", **known)
+    if status in (404, 410):
+        return NotFoundError(f"{words}; is the base URL right?", **known)
+    if status == 429:
+        return RateLimitError(f"{words}; ask less often", **known)
+    if status >= 500:
+        return ServerError(f"{words}; try again later", **known)
+    return StatusError(words, **known)
+
+
+def wants_login(location: str) -> bool:
+    """Tell whether a redirect leads to a login page."""
+    return any(word in location.lower() for word in ("login", "signin", "sign-in", "oauth"))
+
+
+def _retry_after(value: str) -> float | None:
+    """Read Retry-After: seconds or a date; None where it says neither."""
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Let nothing of requests, urllib3, http.client, ssl or socket out."""
+    try:
+        yield
+    except C4AIError:
+        raise
+    except (
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        http.client.HTTPException,
+        OSError,
+        ValueError,
+    ) as error:
+        ours = _translation(error)
+        raise ours from (error if ours.__cause__ is None else ours.__cause__)
+
+
+def _translation(error: Exception) -> C4AIError:
+    """Return our error for one of theirs.
+
+    What our own socket raised, deep down, says it best; the libraries have
+    only wrapped it.
+    """
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        if isinstance(link, C4AIError):
+            return link
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    if any(isinstance(link, _USAGE) for link in chain):
+        hint = ": pip install 'c4ai-clients[socks]'" if "SOCKS" in str(error) else ""
+        return UsageError(f"cannot send this: {quote(str(error))}{hint}")
+    if any(isinstance(link, _NEVER_REACHED) for link in chain):
+        return connect_error(error)
+    if any(isinstance(link, _UNREADABLE) for link in chain):
+        return ProtocolError(f"the answer cannot be read: {quote(str(error))}")
+    for link in chain:
+        if isinstance(link, http.client.BadStatusLine) and not isinstance(link, ConnectionError):
+            return ProtocolError(f"the answer is not HTTP: {quote(str(link))}")
+    return IncompleteReplyError("the connection ended before the answer was complete; ask again")
+
+
+_USAGE = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidJSONError,
+    urllib3.exceptions.LocationValueError,
+    urllib3.exceptions.URLSchemeUnknown,
+)
+_NEVER_REACHED = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    requests.exceptions.ConnectTimeout,
+)
+_UNREADABLE = (
+    urllib3.exceptions.DecodeError,
+    urllib3.exceptions.HeaderParsingError,
+    urllib3.exceptions.InvalidHeader,
+    http.client.LineTooLong,
+    http.client.UnknownProtocol,
+    http.client.ImproperConnectionState,
+)
+
+
+def connect_error(error: BaseException, where: str = "the server") -> ConnectError:
+    """Return the error of a connection that never came to be."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return ConnectError(
+                f"the certificate of {where} is not trusted ({link.verify_message}); "
+                "give its CA with verify=PATH",
+                lasting=True,
+            )
+        if isinstance(link, ssl.SSLError):
+            return ConnectError(
+                f"no TLS with {where} ({quote(str(link.reason or link))}); does it speak https?",
+                lasting=True,
+            )
+        if isinstance(link, socket.gaierror):
+            return ConnectError(
+                f"no address known for {where}; is the URL right?",
+                lasting=link.errno == socket.EAI_NONAME,
+            )
+        if isinstance(link, ConnectionRefusedError):
+            return ConnectError(
+                f"{where} refused the connection; is the server up, and the URL right?"
+            )
+        link = link.__cause__ or link.__context__
+    return ConnectError(f"cannot reach {where}: {quote(str(error))}")

@@ -1,0 +1,167 @@
+"""When a request is sent again; the only file with policies.
+
+One rule decides: only what the server cannot have taken is repeated. Steps
+that prepare a turn may be repeated after anything that passes; the message
+itself only where there was no connection, or on a 429 or 503, which say that
+it was not taken. Once content has come nothing is repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, Union
+
+from .clocks import Call
+from .errors import (
+    C4AIError,
+    ConnectError,
+    IncompleteReplyError,
+    RateLimitError,
+    StatusError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    import tenacity
+
+__all__ = ["RetryPolicy"]
+
+_logger = logging.getLogger("c4ai_clients")
+_Result = TypeVar("_Result")
+
+_PREPARING = frozenset({408, 425, 429})
+_MESSAGE = frozenset({429, 503})
+
+
+def repeatable(error: BaseException, *, message: bool) -> bool:
+    """Tell whether the request that ended in *error* may be sent again.
+
+    Args:
+        error: What it ended in.
+        message: Whether the request was the message itself.
+    """
+    if not isinstance(error, C4AIError) or error.lasting:
+        return False
+    if isinstance(error, ConnectError):
+        return True
+    if isinstance(error, StatusError):
+        if message:
+            return error.status in _MESSAGE
+        return error.status in _PREPARING or error.status >= 500
+    return isinstance(error, IncompleteReplyError) and not message
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long to try again; makes the tenacity policy.
+
+    Waits are drawn evenly between 0 and a bound that doubles (full jitter).
+
+    Attributes:
+        attempts: Tries in all.
+        wait_initial: The first wait's upper bound, in seconds.
+        wait_max: The bound's own bound, in seconds.
+        total: No further try begins later than this, in seconds.
+        retry_after_max: A server's ``Retry-After`` is a lower bound of the
+            wait; above this many seconds the error comes at once.
+        wait_unsaid: The wait after a 429 without ``Retry-After``; chat-ui
+            counts messages per minute, failed attempts too.
+        on_wait: Called with the seconds and the error before each wait.
+    """
+
+    attempts: int = 4
+    wait_initial: float = 0.5
+    wait_max: float = 30
+    total: float = 300
+    retry_after_max: float = 120
+    wait_unsaid: float = 60
+    on_wait: Callable[[float, C4AIError], None] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if (
+            isinstance(self.attempts, bool)
+            or not isinstance(self.attempts, int)
+            or self.attempts < 1
+        ):
+            raise UsageError(f"retry attempts={self.attempts!r}: give a whole number above 0")
+        for name in ("wait_initial", "wait_max", "total", "retry_after_max", "wait_unsaid"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise UsageError(f"retry {name}={value!r}: give seconds, 0 or more")
+
+    @classmethod
+    def none(cls) -> RetryPolicy:
+        """Return the policy that never tries again."""
+        return cls(attempts=1)
+
+    def retrying(self) -> tenacity.Retrying:
+        """Return this policy's stop and wait as tenacity has them."""
+        import tenacity
+
+        return tenacity.Retrying(
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(self.attempts), tenacity.stop_before_delay(self.total)
+            ),
+            wait=tenacity.wait_random_exponential(multiplier=self.wait_initial, max=self.wait_max),
+        )
+
+
+RetryLike = Union[RetryPolicy, "tenacity.Retrying", None]
+
+
+def run(
+    attempt: Callable[[], _Result],
+    retry: RetryLike,
+    call: Call,
+    *,
+    message: bool,
+    hold: Callable[[float], None],
+) -> _Result:
+    """Return what *attempt* returns, tried again as *retry* allows.
+
+    Args:
+        attempt: One try; it counts ``call.attempts`` up.
+        retry: The policy. Of a ``tenacity.Retrying`` of the caller's own, stop
+            and wait are used; all else is decided here.
+        call: The turn; its ``cancel()`` ends a wait at once.
+        message: Whether the request is the message itself.
+        hold: Told how long all of the client's requests should wait.
+    """
+    theirs: tenacity.BaseRetrying
+    if retry is None or isinstance(retry, RetryPolicy):
+        policy = retry or RetryPolicy()
+        theirs = policy.retrying()
+    else:
+        policy, theirs = RetryPolicy(), retry
+
+    def wait(state: Any) -> float:
+        error = state.outcome.exception()
+        seconds = float(theirs.wait(state))
+        if isinstance(error, StatusError):
+            if error.retry_after is not None:
+                seconds = max(seconds, error.retry_after)
+            elif isinstance(error, RateLimitError):
+                seconds = max(seconds, policy.wait_unsaid)
+        return seconds
+
+    def again(state: Any) -> bool:
+        error = state.outcome.exception()
+        if error is None or not repeatable(error, message=message):
+            return False
+        asked = getattr(error, "retry_after", None)
+        return asked is None or asked <= policy.retry_after_max
+
+    def announce(state: Any) -> None:
+        error, seconds = state.outcome.exception(), state.upcoming_sleep
+        _logger.info("waiting %.1f s, then trying again: %s", seconds, error)
+        if isinstance(error, RateLimitError):
+            hold(seconds)
+        if policy.on_wait is not None:
+            policy.on_wait(seconds, error)
+
+    retrying = theirs.copy(
+        wait=wait, retry=again, before_sleep=announce, sleep=call.sleep, reraise=True
+    )
+    return retrying(attempt)

@@ -1,0 +1,445 @@
+"""One requests session: how each request is made, sent and answered.
+
+Everything that a provider sends passes through :class:`Transport`, so headers,
+cookies, redirects and what is sent again are each decided in one place. Only
+this file, ``connections`` and ``failures`` import requests or urllib3.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import http.cookiejar
+import json as jsonlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, TypeVar, Union
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+
+from . import retrying
+from ._version import __version__
+from .clocks import Call, Clocked, Timeout
+from .connections import TimedAdapter
+from .errors import C4AIError, IncompleteReplyError, ProtocolError, UsageError, quote
+from .failures import status_error, translated, wants_login
+
+__all__ = ["Answer", "Settings", "Transport"]
+
+_PIECE = 1 << 16
+_JSON_LIMIT = 4 << 20
+_ERROR_LIMIT = 1 << 16
+_REDIRECTS = 5
+_GOODBYE = Timeout(total=2)
+
+_logger = logging.getLogger("c4ai_clients")
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class Settings:
+    """How to reach a server: what every client takes as keyword arguments."""
+
+    base_url: str
+    provider: str = ""
+    api_key: str | Callable[[], str] | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool | str = True
+    cert: str | tuple[str, str] | None = None
+    trust_env: bool = True
+    session: requests.Session | None = field(default=None, repr=False)
+    retry: retrying.RetryLike = None
+
+
+class Answer:
+    """One HTTP answer whose body is read as it comes."""
+
+    def __init__(self, response: requests.Response, release: Callable[[], None]) -> None:
+        self._response = response
+        self._release = release
+        self.status = response.status_code
+
+    def header(self, name: str) -> str:
+        """Return a header's value, or ``""``."""
+        return self._response.headers.get(name) or ""
+
+    @property
+    def content_type(self) -> str:
+        """The media type, in lower case and without parameters."""
+        return self.header("content-type").partition(";")[0].strip().lower()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body's pieces as they arrive.
+
+        ``read1`` gives what has come; ``iter_content`` and ``iter_lines`` hold
+        it back where the body is not chunked (measured: up to 0.9 s).
+        """
+        raw = self._response.raw
+        with translated():
+            while chunk := raw.read1(_PIECE, decode_content=True):
+                yield chunk
+
+    def read(self, limit: int = _JSON_LIMIT) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            ProtocolError: It is longer than *limit* bytes.
+        """
+        body = bytearray()
+        for chunk in self.chunks():
+            body += chunk
+            if len(body) > limit:
+                raise ProtocolError(f"the answer is longer than {limit:,} bytes")
+        return bytes(body)
+
+    def json(self) -> Any:
+        """Return the body as JSON of any type, None where it is empty.
+
+        Raises:
+            ProtocolError: It is no JSON; quotes it.
+        """
+        body = self.read().strip()
+        try:
+            return jsonlib.loads(body.decode("utf-8")) if body else None
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"expected JSON, got: {quote(body)}") from error
+
+    def beginning(self) -> bytes:
+        """Return what can be read of the body's beginning, for an error's text."""
+        body = bytearray()
+        with contextlib.suppress(IncompleteReplyError, ProtocolError):
+            for chunk in self.chunks():
+                body += chunk
+                if len(body) >= _ERROR_LIMIT:
+                    break
+        return bytes(body[:_ERROR_LIMIT])
+
+    def close(self) -> None:
+        """Hang up, or give the connection back where the body was read to its end."""
+        self._release()
+        self._response.close()
+
+
+Refusal = Callable[[Answer, str], Union[C4AIError, None]]
+
+
+class Transport:
+    """Sends a client's requests; shared by its threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        parts = urlsplit(settings.base_url)
+        host = parts.netloc.rpartition("@")[2]
+        self.settings = settings
+        self.origin = f"{parts.scheme}://{host}"
+        self.base_url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        self._login = (parts.username or "", parts.password or "") if parts.username else None
+        self._lock = threading.Lock()
+        self._session: requests.Session | None = None
+        self._environment: dict[str, Any] = {}
+        self._current = threading.local()
+        self._hold_until = 0.0
+        self._goodbyes: set[threading.Thread] = set()
+
+    @contextlib.contextmanager
+    def open(
+        self, call: Call, method: str, path: str, *, phase: str, **how: Any
+    ) -> Iterator[Answer]:
+        """Send a request, again where that is safe, and give its answer.
+
+        Args:
+            call: The turn that it belongs to.
+            method: The HTTP method.
+            path: Below the base URL, beginning with a slash.
+            phase: The step's name, for errors; ``"message"`` is the message
+                itself, repeated only where the server cannot have taken it.
+            **how: See :meth:`_prepared`, and *refusal*, which makes the error
+                of an answer that refuses where the provider knows more than
+                its status says.
+        """
+        answer = self._run(call, phase, lambda: self._attempt(call, method, path, phase, **how))
+        try:
+            with self._described(call, phase):
+                yield answer
+        finally:
+            answer.close()
+
+    def fetch(self, call: Call, method: str, path: str, *, phase: str, **how: Any) -> Any:
+        """Return the JSON that a preparing step is answered with, None where it is empty.
+
+        Takes what :meth:`open` takes. An answer that breaks off is asked for
+        again, as after a refused connection.
+        """
+
+        def attempt() -> Any:
+            answer = self._attempt(call, method, path, phase, **how)
+            try:
+                return answer.json()
+            finally:
+                answer.close()
+
+        return self._run(call, phase, attempt)
+
+    def goodbye(self, method: str, path: str, *, phase: str, **how: Any) -> None:
+        """Send a request that nobody waits for, in a daemon thread.
+
+        Two seconds in all, never sent again; a failure is logged and changes
+        nothing. :meth:`close` and the interpreter's exit wait for it.
+        """
+
+        def say() -> None:
+            call = Call(_GOODBYE)
+            try:
+                with self._described(call, phase):
+                    self._attempt(call, method, path, phase, **how).close()
+            except C4AIError as error:
+                _logger.info("goodbye failed: %s", error)
+            finally:
+                with self._lock:
+                    self._goodbyes.discard(thread)
+                atexit.unregister(thread.join)
+
+        thread = threading.Thread(target=say, name=f"c4ai-goodbye-{phase}", daemon=True)
+        with self._lock:
+            self._goodbyes.add(thread)
+        atexit.register(thread.join)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is ending and starts no more threads
+            atexit.unregister(thread.join)
+            self._goodbyes.discard(thread)
+
+    def close(self) -> None:
+        """Wait for the goodbyes under way, then close all connections."""
+        with self._lock:
+            goodbyes = list(self._goodbyes)
+        for thread in goodbyes:
+            thread.join(_GOODBYE.total)
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _run(self, call: Call, phase: str, attempt: Callable[[], _Result]) -> _Result:
+        """Make attempts as the retry policy allows; errors know who and where."""
+
+        def counted() -> _Result:
+            with self._lock:
+                hold = self._hold_until - monotonic()
+            if hold > 0:
+                call.sleep(hold)
+            call.attempts += 1
+            return attempt()
+
+        call.attempts = 0
+        with self._described(call, phase):
+            return retrying.run(
+                counted, self.settings.retry, call, message=phase == "message", hold=self._hold
+            )
+
+    def _hold(self, seconds: float) -> None:
+        """Have all of the client's requests wait: the server told one of them to."""
+        with self._lock:
+            self._hold_until = max(self._hold_until, monotonic() + seconds)
+
+    def _attempt(
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        phase: str,
+        *,
+        cookies: dict[str, str] | None = None,
+        refusal: Refusal | None = None,
+        **how: Any,
+    ) -> Answer:
+        with translated():
+            session = self._open_session()
+            prepared = self._prepared(method, path, cookies or {}, **how)
+            for _ in range(_REDIRECTS):
+                answer = self._send(call, session, prepared)
+                if cookies is not None:
+                    _keep_cookies(answer, cookies)
+                onward = self._onward(prepared, answer)
+                if onward is None:
+                    break
+                answer.close()
+                prepared.url = onward
+        page = answer.content_type == "text/html"
+        if answer.status < 300 and not page:
+            return answer
+        try:
+            said = quote(answer.beginning())
+            if answer.status < 300:
+                raise ProtocolError(
+                    f"the server answered with a web page, not with data; does it want a login, "
+                    f"or is the base URL wrong? It begins: {said}"
+                )
+            raise (refusal and refusal(answer, said)) or status_error(
+                answer.status, said, answer.header("location"), answer.header("retry-after")
+            )
+        finally:
+            answer.close()
+
+    def _send(
+        self, call: Call, session: requests.Session, prepared: requests.PreparedRequest
+    ) -> Answer:
+        call.sent()
+        self._current.call = call
+        self._current.socket = None
+        response = session.send(prepared, stream=True, allow_redirects=False, **self._environment)
+        clocked: Clocked | None = self._current.socket
+        if clocked is not None:
+            return Answer(response, lambda: clocked.release(call))
+        # Under a foreign adapter no socket is ours: cancel can only close.
+        call.on_cancel(response.close)
+        return Answer(response, lambda: call.forget(response.close))
+
+    def _onward(self, prepared: requests.PreparedRequest, answer: Answer) -> str | None:
+        """Return where to follow a redirect to: only a GET's, on the same server."""
+        if prepared.method != "GET" or answer.status not in (301, 302, 303, 307, 308):
+            return None
+        target = urljoin(str(prepared.url), answer.header("location"))
+        same = target.startswith(self.origin + "/") and target != prepared.url
+        return target if same and not wants_login(target) else None
+
+    def _prepared(
+        self,
+        method: str,
+        path: str,
+        cookies: Mapping[str, str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        json: Any = None,
+        data: Any = None,
+        files: Any = None,
+        authorize: bool = True,
+    ) -> requests.PreparedRequest:
+        """Make a request.
+
+        Prepared without the session, which would ask netrc and the
+        environment anew each time (measured: 1.0 ms of 1.5).
+        """
+        lent = self.settings.session
+        return requests.Request(
+            method,
+            self.base_url + path,
+            headers=self._headers(headers or {}, cookies, authorize),
+            params=params,
+            json=json,
+            data=data,
+            files=files,
+            auth=self._login or (lent.auth if lent is not None else None),
+        ).prepare()
+
+    def _headers(
+        self, headers: Mapping[str, str], cookies: Mapping[str, str], authorize: bool
+    ) -> CaseInsensitiveDict[str]:
+        """Write all headers of a request: ours, the step's, the caller's; later ones win."""
+        written: CaseInsensitiveDict[str] = CaseInsensitiveDict(
+            {
+                "User-Agent": f"c4ai-clients/{__version__}",
+                "Accept": "*/*",
+                "Accept-Encoding": "gzip, deflate",
+                "Connection": "keep-alive",
+                "Origin": self.origin,
+                "Referer": self.base_url + "/",
+            }
+        )
+        key = self.settings.api_key
+        if key is not None and authorize:
+            written["Authorization"] = (
+                f"Bearer {header_value('api_key', key() if callable(key) else key)}"
+            )
+        written.update(headers)
+        written.update(self.settings.headers)
+        jar = {**self.settings.cookies, **cookies}
+        if jar:
+            written["Cookie"] = "; ".join(f"{name}={value}" for name, value in jar.items())
+        return written
+
+    def _open_session(self) -> requests.Session:
+        with self._lock:
+            if self._session is None:
+                self._session = self._new_session()
+            return self._session
+
+    def _new_session(self) -> requests.Session:
+        """Make the session, and ask the environment for proxies and CAs once."""
+        settings, lent = self.settings, self.settings.session
+        session = requests.Session()
+        session.trust_env = settings.trust_env
+        session.headers.clear()
+        # Cookies belong to conversations; the session's own jar takes none.
+        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        adapter = TimedAdapter(self._current)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        verify, cert = settings.verify, settings.cert
+        if lent is not None:
+            for prefix, own in lent.adapters.items():
+                if type(own) is not HTTPAdapter:
+                    session.mount(prefix, own)
+            session.proxies.update(lent.proxies)
+            verify = lent.verify if verify is True and lent.verify is not None else verify
+            cert = cert or lent.cert
+        proxies = dict.fromkeys(("http", "https"), settings.proxy) if settings.proxy else {}
+        self._environment = dict(
+            session.merge_environment_settings(self.base_url, proxies, None, verify, cert)
+        )
+        self._environment.pop("stream")
+        return session
+
+    @contextlib.contextmanager
+    def _described(self, call: Call, phase: str) -> Iterator[None]:
+        """Fill in what an error that passes does not know yet."""
+        try:
+            yield
+        except C4AIError as error:
+            error.provider = error.provider or self.settings.provider
+            error.phase = error.phase or phase
+            error.attempts = error.attempts or call.attempts
+            raise
+
+
+def header_value(name: str, value: object) -> str:
+    """Return a header's value, or refuse it without showing it: it may be a secret."""
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is a string, not {type(value).__name__}")
+    if value != value.strip() or not value.isprintable() or not value.isascii():
+        raise UsageError(
+            f"{name} holds a line break or another character that no header may hold: "
+            "was it read from a file with its newline?"
+        )
+    return value
+
+
+def _keep_cookies(answer: Answer, cookies: dict[str, str]) -> None:
+    """Bring *cookies* up to date with what *answer* sets.
+
+    By hand, because http.cookiejar drops all cookies of an answer that holds
+    one impossible date, and never sends a Secure cookie back over plain http,
+    where a loopback server then loses the conversation at its second turn.
+    They only ever go back to the server that they came from.
+    """
+    headers = getattr(answer._response.raw, "headers", None)
+    if not isinstance(headers, urllib3.HTTPHeaderDict):
+        return
+    for line in headers.getlist("set-cookie"):
+        pair, *attributes = line.split(";")
+        name, equals, value = pair.strip().partition("=")
+        if not equals or not name or not (name + value).isprintable():
+            continue
+        if any(word.strip().lower() == "max-age=0" for word in attributes):
+            cookies.pop(name, None)
+        else:
+            cookies[name] = value
