@@ -35,22 +35,22 @@ _PREPARING = frozenset({408, 425, 429})
 _MESSAGE = frozenset({429, 503})
 
 
-def repeatable(error: BaseException, *, message: bool) -> bool:
+def repeatable(error: BaseException, *, preparing: bool) -> bool:
     """Tell whether the request that ended in *error* may be sent again.
 
     Args:
         error: What it ended in.
-        message: Whether the request was the message itself.
+        preparing: Whether the request only prepares the message.
     """
     if not isinstance(error, C4AIError) or error.lasting:
         return False
     if isinstance(error, ConnectError):
         return True
     if isinstance(error, StatusError):
-        if message:
-            return error.status in _MESSAGE
-        return error.status in _PREPARING or error.status >= 500
-    return isinstance(error, IncompleteReplyError) and not message
+        if preparing:
+            return error.status in _PREPARING or error.status >= 500
+        return error.status in _MESSAGE
+    return isinstance(error, IncompleteReplyError) and preparing
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def run(
     retry: RetryLike,
     call: Call,
     *,
-    message: bool,
+    preparing: bool,
     hold: Callable[[float], None],
 ) -> _Result:
     """Return what *attempt* returns, tried again as *retry* allows.
@@ -126,7 +126,7 @@ def run(
         retry: The policy. Of a ``tenacity.Retrying`` of the caller's own, stop
             and wait are used; all else is decided here.
         call: The turn; its ``cancel()`` ends a wait at once.
-        message: Whether the request is the message itself.
+        preparing: Whether the request only prepares the message.
         hold: Told how long all of the client's requests should wait.
     """
     theirs: tenacity.BaseRetrying
@@ -148,7 +148,7 @@ def run(
 
     def again(state: Any) -> bool:
         error = state.outcome.exception()
-        if error is None or not repeatable(error, message=message):
+        if error is None or not repeatable(error, preparing=preparing):
             return False
         asked = getattr(error, "retry_after", None)
         return asked is None or asked <= policy.retry_after_max

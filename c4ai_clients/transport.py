@@ -151,7 +151,14 @@ class Transport:
 
     @contextlib.contextmanager
     def open(
-        self, call: Call, method: str, path: str, *, phase: str, **how: Any
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        *,
+        phase: str,
+        preparing: bool = False,
+        **how: Any,
     ) -> Iterator[Answer]:
         """Send a request, again where that is safe, and give its answer.
 
@@ -159,34 +166,45 @@ class Transport:
             call: The turn that it belongs to.
             method: The HTTP method.
             path: Below the base URL, beginning with a slash.
-            phase: The step's name, for errors; ``"message"`` is the message
-                itself, repeated only where the server cannot have taken it.
+            phase: The step's name, for errors.
+            preparing: Whether the request only prepares the message, and may
+                be repeated. The message itself, or what only one reader may
+                ask for, is repeated only where the server cannot have taken it.
             **how: See :meth:`_prepared`, and *refusal*, which makes the error
                 of an answer that refuses where the provider knows more than
                 its status says.
         """
-        answer = self._run(call, phase, lambda: self._attempt(call, method, path, phase, **how))
+        answer = self._run(call, phase, preparing, lambda: self._attempt(call, method, path, **how))
         try:
             with self._described(call, phase):
                 yield answer
         finally:
             answer.close()
 
-    def fetch(self, call: Call, method: str, path: str, *, phase: str, **how: Any) -> Any:
-        """Return the JSON that a preparing step is answered with, None where it is empty.
+    def fetch(
+        self,
+        call: Call,
+        method: str,
+        path: str,
+        *,
+        phase: str,
+        preparing: bool = True,
+        **how: Any,
+    ) -> Any:
+        """Return the JSON that a request is answered with, None where it is empty.
 
-        Takes what :meth:`open` takes. An answer that breaks off is asked for
-        again, as after a refused connection.
+        Takes what :meth:`open` takes. The answer to a preparing step that
+        breaks off is asked for again, as after a refused connection.
         """
 
         def attempt() -> Any:
-            answer = self._attempt(call, method, path, phase, **how)
+            answer = self._attempt(call, method, path, **how)
             try:
                 return answer.json()
             finally:
                 answer.close()
 
-        return self._run(call, phase, attempt)
+        return self._run(call, phase, preparing, attempt)
 
     def goodbye(self, method: str, path: str, *, phase: str, **how: Any) -> None:
         """Send a request that nobody waits for, in a daemon thread.
@@ -199,7 +217,7 @@ class Transport:
             call = Call(_GOODBYE)
             try:
                 with self._described(call, phase):
-                    self._attempt(call, method, path, phase, **how).close()
+                    self._attempt(call, method, path, **how).close()
             except C4AIError as error:
                 _logger.info("goodbye failed: %s", error)
             finally:
@@ -228,7 +246,9 @@ class Transport:
         if session is not None:
             session.close()
 
-    def _run(self, call: Call, phase: str, attempt: Callable[[], _Result]) -> _Result:
+    def _run(
+        self, call: Call, phase: str, preparing: bool, attempt: Callable[[], _Result]
+    ) -> _Result:
         """Make attempts as the retry policy allows; errors know who and where."""
 
         def counted() -> _Result:
@@ -242,7 +262,7 @@ class Transport:
         call.attempts = 0
         with self._described(call, phase):
             return retrying.run(
-                counted, self.settings.retry, call, message=phase == "message", hold=self._hold
+                counted, self.settings.retry, call, preparing=preparing, hold=self._hold
             )
 
     def _hold(self, seconds: float) -> None:
@@ -255,7 +275,6 @@ class Transport:
         call: Call,
         method: str,
         path: str,
-        phase: str,
         *,
         cookies: dict[str, str] | None = None,
         refusal: Refusal | None = None,
