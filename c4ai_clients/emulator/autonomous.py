@@ -36,7 +36,7 @@ _AGENTS = {
 }
 
 
-class _BadRequest(Exception):
+class _BadRequestError(Exception):
     """The body is not what it must be."""
 
 
@@ -74,7 +74,7 @@ class Autonomous(Service):
             return
         try:
             chat, agent, streamed = _read(exchange)
-        except _BadRequest as bad:
+        except _BadRequestError as bad:
             exchange.send(400, _JSON, _error(str(bad), 400))
             return
         prompt = _last(chat)
@@ -151,21 +151,21 @@ def _read(exchange: Exchange) -> tuple[list[dict[str, Any]], str, bool]:
     try:
         body = request.json()
     except ValueError as error:
-        raise _BadRequest("the body is not JSON") from error
+        raise _BadRequestError("the body is not JSON") from error
     if not isinstance(body, dict) or not isinstance(body.get("messages"), str):
-        raise _BadRequest("messages must be a base64 string")
+        raise _BadRequestError("messages must be a base64 string")
     try:
         chat = json.loads(base64.b64decode(body["messages"], validate=True))
     except (binascii.Error, ValueError) as error:
-        raise _BadRequest("messages is not base64 of JSON") from error
+        raise _BadRequestError("messages is not base64 of JSON") from error
     if not isinstance(chat, list) or not chat:
-        raise _BadRequest("messages must hold a list")
+        raise _BadRequestError("messages must hold a list")
     for each in chat:
         if not isinstance(each, dict) or not {"role", "content"} <= each.keys():
-            raise _BadRequest("a message has role and content")
+            raise _BadRequestError("a message has role and content")
     agent = body.get("aiAgent")
     if agent not in _AGENTS[request.path]:
-        raise _BadRequest(f"no agent is called {agent!r} here")
+        raise _BadRequestError(f"no agent is called {agent!r} here")
     return chat, str(agent), bool(body.get("stream"))
 
 
@@ -174,9 +174,7 @@ def _text(content: object) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return "".join(
-        str(part.get("text", "")) for part in parts if isinstance(part, dict)
-    )
+    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
 
 
 def _last(chat: list[dict[str, Any]]) -> str:

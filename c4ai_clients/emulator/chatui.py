@@ -133,9 +133,7 @@ class ChatUI(Service):
                 visit.exchange.send(500, headers, body)
                 return True
             if not origin:
-                return visit.hooked(
-                    403, "Non-JSON form requests need to have an origin"
-                )
+                return visit.hooked(403, "Non-JSON form requests need to have an origin")
             if urlsplit(origin).netloc != request.header("host"):
                 return visit.hooked(403, "Invalid referer for POST request")
         if self._settings.login_required:
@@ -276,10 +274,7 @@ class ChatUI(Service):
         thread = self._thread(visit, thread_id)
         settings = self._settings
         self._count_attempt(visit)
-        if (
-            settings.max_messages is not None
-            and len(thread.messages) > settings.max_messages
-        ):
+        if settings.max_messages is not None and len(thread.messages) > settings.max_messages:
             said = f"This conversation has more than {settings.max_messages} messages."
             raise RefusedError(429, f"{said} Start a new one to continue")
         request = visit.exchange.request

@@ -272,9 +272,7 @@ def devalue(value: Any, escaped: str = "<\u2028\u2029") -> str:
         if isinstance(item, list):
             return f"[{','.join(str(place(each)) for each in item)}]"
         if isinstance(item, dict):
-            pairs = (
-                f"{_quoted(key, escaped)}:{place(each)}" for key, each in item.items()
-            )
+            pairs = (f"{_quoted(key, escaped)}:{place(each)}" for key, each in item.items())
             return f"{{{','.join(pairs)}}}"
         return _quoted(item, escaped)
 

@@ -146,9 +146,7 @@ class H2O(Service):
         if request.method == "POST" and request.content_type() in _FORMS:
             referer = request.header("referer")
             if not referer:
-                return visit.hooked(
-                    403, "Non-JSON form requests need to have a referer"
-                )
+                return visit.hooked(403, "Non-JSON form requests need to have a referer")
             parts = urlsplit(referer)
             if not parts.netloc:
                 visit.exchange.send(500, *self.refusal(500))
@@ -410,9 +408,7 @@ class _Asked:
         )
 
 
-def _event(
-    number: int, text: str, whole: str | None = None, *, special: bool = False
-) -> bytes:
+def _event(number: int, text: str, whole: str | None = None, *, special: bool = False) -> bytes:
     """Write one of TGI's events; there is no space after the colon."""
     token = {
         "id": 2 if special else 1000 + number,

@@ -74,6 +74,7 @@ class Answer:
         sources: Links that a web search found (chat-ui).
         tool: Name and result of a tool that is called first (chat-ui).
         files: Name, mime type and content of files that it makes (chat-ui).
+        status_updates: What is logged before the answer (Gradio).
         rewrites: Full texts that the output shows, one after the other, before
             the tokens are streamed (Gradio).
     """
@@ -89,6 +90,7 @@ class Answer:
     sources: Sequence[str] = ()
     tool: tuple[str, str] | None = None
     files: Sequence[tuple[str, str, bytes]] = ()
+    status_updates: Sequence[str] = ()
     rewrites: Sequence[str] = ()
 
     def said(self) -> Iterator[str]:

@@ -16,9 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 __all__ = ["Form", "Part", "Request"]
 
-_SECRET = frozenset(
-    {"authorization", "cookie", "proxy-authorization", "x-hf-authorization"}
-)
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-hf-authorization"})
 
 
 @dataclass(frozen=True)

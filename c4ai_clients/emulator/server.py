@@ -10,6 +10,7 @@ from typing import Any
 from c4ai_clients.emulator.autonomous import Autonomous
 from c4ai_clients.emulator.chatui import ChatUI
 from c4ai_clients.emulator.faults import Fault, Faults
+from c4ai_clients.emulator.gradio import Gradio
 from c4ai_clients.emulator.h2o import H2O
 from c4ai_clients.emulator.listener import Journal, Listener
 from c4ai_clients.emulator.replies import Model, Replies
@@ -78,9 +79,7 @@ class Emulator:
     ) -> None:
         """Prepare; no port is opened yet."""
         if framing not in _FRAMINGS:
-            raise ValueError(
-                f"framing is one of {', '.join(_FRAMINGS)}, not {framing!r}"
-            )
+            raise ValueError(f"framing is one of {', '.join(_FRAMINGS)}, not {framing!r}")
         self._settings = Settings(**settings)
         self._model = Model(
             replies,
@@ -98,9 +97,7 @@ class Emulator:
         self._ports = dict(ports or {})
         self._exchange = {"framing": framing, "chunk_tokens": chunk_tokens}
         self._listeners: dict[str, Listener] = {}
-        self._services = {
-            name: self._service(name, era, version, pace) for name in protocols
-        }
+        self._services = {name: self._service(name, era, version, pace) for name in protocols}
 
     def _service(self, name: str, era: str, version: str, pace: float) -> Service:
         goodbye = self.goodbyes.append
@@ -118,6 +115,15 @@ class Emulator:
             return ChatUI(model, settings, era=era, pace=pace, goodbye=goodbye)
         if name == "autonomous":
             return Autonomous(model, settings, pace=pace)
+        if name == "gradio":
+            return Gradio(
+                model,
+                settings,
+                version=version,
+                pace=pace,
+                goodbye=goodbye,
+                scheme="https" if self._tls else "http",
+            )
         raise ValueError(f"no protocol is called {name!r}")
 
     def start(self) -> Emulator:
@@ -153,9 +159,7 @@ class Emulator:
         """Close everything, and complain of answers nobody asked for."""
         self.stop()
         if kind is None and self._model.unasked:
-            raise AssertionError(
-                f"{self._model.unasked} scripted replies were never asked for"
-            )
+            raise AssertionError(f"{self._model.unasked} scripted replies were never asked for")
 
     def url(self, provider: str) -> str:
         """Give the base URL for a provider or protocol, without a last slash."""

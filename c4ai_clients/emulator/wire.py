@@ -42,9 +42,7 @@ Headers = list[tuple[str, str]]
 Script = Generator[bytes | float, None, None]
 
 _TICK = 0.1
-_WHOLE = frozenset(
-    {"status", "rate_limit", "html", "empty", "json", "garbage", "unread"}
-)
+_WHOLE = frozenset({"status", "rate_limit", "html", "empty", "json", "garbage", "unread"})
 _HTML = (
     b"<!doctype html>\n<html><head><title>Just a moment...</title></head>"
     b"<body><h1>Something else is here</h1></body></html>\n"
@@ -164,9 +162,7 @@ class Exchange:
             self._write(body)
         self._end()
 
-    def json(
-        self, value: object, *, status: int = 200, headers: Headers | None = None
-    ) -> None:
+    def json(self, value: object, *, status: int = 200, headers: Headers | None = None) -> None:
         """Send a JSON answer, sized."""
         head = [("content-type", "application/json"), *(headers or [])]
         self.send(status, head, compact(value))
@@ -383,9 +379,7 @@ _AT: dict[str, Callable[[Exchange, Fault], None]] = {
 
 def join_halves(text: str) -> str:
     """Make one character of two surrogate halves that stand together."""
-    return text.encode("utf-16-le", "surrogatepass").decode(
-        "utf-16-le", "surrogatepass"
-    )
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def utf8(text: str) -> bytes:
