@@ -1,0 +1,180 @@
+"""The table of who may import whom, and the house rules that can be read off the source."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import c4ai_clients
+
+PACKAGE = Path(c4ai_clients.__file__).parent
+
+# The file on the left may import, of ours, the files on the right.
+MAY_IMPORT = {
+    "_version": "",
+    "errors": "",
+    "events": "",
+    "messages": "errors",
+    "decoding": "errors",
+    "clocks": "errors",
+    "failures": "errors",
+    "connections": "clocks errors failures",
+    "retrying": "clocks errors",
+    "transport": "_version clocks connections errors failures retrying",
+    "stream": "clocks conversation errors events messages",
+    "conversation": "client errors messages stream",
+    "client": "clocks conversation errors events messages retrying stream transport",
+    "providers/*": "client clocks conversation decoding errors events messages stream",
+    "cli": "*",
+    "__main__": "*",
+    "__init__": "*",
+}
+# What only these files may import.
+ONLY = {
+    "requests": {"transport", "connections", "failures"},
+    "urllib3": {"transport", "connections", "failures"},
+    "tenacity": {"retrying"},
+    "sseclient": {"decoding"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+# An import for typing alone does not count: it is gone when the program runs.
+SIBLINGS = {"providers/gradio": "providers/gradio_chat"}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).with_suffix("").as_posix()
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(name: str, tree: ast.Module) -> Iterator[str]:
+    """Yield what a module imports when it runs: ours by path, others by package."""
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+        for inner in block.body
+        for node in ast.walk(inner)
+    }
+    here = ["c4ai_clients", *name.split("/")[:-1]]
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) + 1 - node.level] if node.level else []
+            target = [*base, *(node.module.split(".") if node.module else [])]
+            if target[0] != "c4ai_clients":
+                yield target[0]
+            elif len(target) > 1:
+                yield "ours:" + "/".join(target[1:])
+            else:
+                for alias in node.names:
+                    yield "ours:" + alias.name
+
+
+def allowed(name: str) -> set[str]:
+    rule = MAY_IMPORT.get(name) or (
+        MAY_IMPORT["providers/*"] if name.startswith("providers/") else ""
+    )
+    return set(rule.split())
+
+
+def test_layers__imports_point_one_way() -> None:
+    """Every import of ours stands in the table."""
+    wrong = []
+    for name, tree in modules():
+        for target in imports(name, tree):
+            ours = target.removeprefix("ours:")
+            if ours == target or "*" in allowed(name) or ours in allowed(name):
+                continue
+            if name.startswith("emulator/") and ours.startswith("emulator"):
+                continue
+            if name.startswith("providers/") and SIBLINGS.get(name) == ours:
+                continue
+            wrong.append(f"{name} imports {ours}")
+
+    assert wrong == []
+
+
+def test_layers__every_file_has_a_row() -> None:
+    """A new file at the top needs a row in the table."""
+    top = {name for name, _ in modules() if "/" not in name}
+
+    assert top <= set(MAY_IMPORT)
+
+
+def test_layers__libraries_stay_where_they_are() -> None:
+    """Each library is imported by the files that the design names, and by no other."""
+    wrong = [
+        f"{name} imports {target}"
+        for name, tree in modules()
+        for target in imports(name, tree)
+        if target in ONLY and name not in ONLY[target]
+    ]
+
+    assert wrong == []
+
+
+def test_layers__the_emulator_stands_alone() -> None:
+    """The emulator uses the standard library only, so it shares no mistake with the client."""
+    others = {
+        target
+        for name, tree in modules()
+        if name.startswith("emulator/")
+        for target in imports(name, tree)
+        if not target.startswith("ours:")
+    }
+
+    assert others <= set(sys.stdlib_module_names)
+
+
+def test_layers__print_and_environment_only_on_the_command_line() -> None:
+    """A library neither prints nor reads the environment, and has no global."""
+    wrong = []
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Global):
+                wrong.append(f"{name}: global")
+            if name in ("cli", "__main__"):
+                continue
+            if isinstance(node, ast.Name) and node.id == "print":
+                wrong.append(f"{name}: print")
+            if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+                wrong.append(f"{name}: environment")
+
+    assert wrong == []
+
+
+def test_layers__broad_excepts_hand_errors_on() -> None:
+    """A broad except stands only where a thread hands an error to its reader."""
+    broad = {
+        name
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (
+            node.type is None
+            or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+        )
+        and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in node.body)
+        and not name.startswith("emulator/")
+    }
+
+    assert broad <= {"clocks", "stream", "cli"}
+
+
+@pytest.mark.parametrize("heavy", ["asyncio", "click", "rich", "tenacity", "c4ai_clients.emulator"])
+def test_import__loads_nothing_heavy(heavy: str) -> None:
+    """Importing the package loads neither asyncio nor what only some need."""
+    code = f"import c4ai_clients, sys; sys.exit({heavy!r} in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
