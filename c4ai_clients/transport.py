@@ -297,9 +297,11 @@ class Transport:
             return answer
         try:
             said = quote(answer.beginning())
+            if answer.status < 300 and not said:
+                return answer
             if answer.status < 300:
                 raise ProtocolError(
-                    f"the server answered with a web page, not with data; does it want a login, "
+                    "the server answered with a web page, not with data; does it want a login, "
                     f"or is the base URL wrong? It begins: {said}"
                 )
             raise (refusal and refusal(answer, said)) or status_error(

@@ -311,8 +311,10 @@ def _read(client: ChatUI, turn: Turn, updates: Iterable[dict[str, Any]]) -> Iter
                 "interrupted" if update.get("interrupted") is True else "stop",
                 final if isinstance(final, str) else None,
             )
-        else:
+        elif isinstance(kind, str):
             yield Unknown(update)
+        else:
+            raise ProtocolError(f"expected an update of a reply, got: {quote(json.dumps(update))}")
 
 
 def _searched(update: dict[str, Any]) -> Event:
