@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import socket
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -47,27 +48,46 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
 
     current: threading.local
     sock: Any
-    response_class = _Answer
+    _line: socket.socket | None = None
+    _given_up = False
 
     def connect(self) -> None:
         """Connect beside the calling thread, which cancel and ``connect`` can free."""
         call: Call = self.current.call
-
-        def wake() -> None:
-            sock = self.sock
-            if sock is not None:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-
-        where = f"{self.host}:{self.port}"
         self.timeout = call.timeout.connect
+        self._given_up = False
+        where = f"the proxy {self.host}:{self.port}" if self.proxy else f"{self.host}:{self.port}"
         try:
-            call.aside(super().connect, wake, self.close)
+            call.aside(super().connect, self._give_up, self.close)
         except C4AIError:
             raise
-        except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
+        except (
+            OSError,
+            UnicodeError,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+        ) as error:
             raise connect_error(error, where) from error
+        finally:
+            self._let_go()
         self.sock = Clocked(self.sock)
+
+    def close(self) -> None:
+        """Close, also what a connect that nobody waited for has left."""
+        self._let_go()
+        super().close()
+
+    def _let_go(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def _give_up(self) -> None:
+        """Have a connect or a TLS handshake under way fail now."""
+        self._given_up = True
+        if self._line is not None:
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Have the socket, kept or new, serve the present call; then send."""
@@ -87,10 +107,50 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
         return response
 
 
-def _pools(current: threading.local, plain: type[Any], secure: type[Any]) -> dict[str, Any]:
+class _Dialled(_Timed):
+    """A timed connection that dials itself, so that what it waits on can be shut."""
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to one of the host's addresses, all of them within one limit.
+
+        urllib3 spends its limit on each address anew, and keeps the socket to
+        itself while it connects.
+        """
+        end = None if self.timeout is None else monotonic() + self.timeout
+        failure: OSError = ConnectionError("the name has no address")
+        host = self.host.strip("[]")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, self.port, type=socket.SOCK_STREAM
+        ):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                if self.source_address:
+                    sock.bind(self.source_address)
+                sock.settimeout(None if end is None else max(0.001, end - monotonic()))
+                # TLS takes the socket itself away; a second handle on it stays ours.
+                self._line = sock.dup()
+                if self._given_up:
+                    raise ConnectionAbortedError("given up")
+                sock.connect(address)
+            except OSError as error:
+                failure = error
+                sock.close()
+                self._let_go()
+                if self._given_up:
+                    break
+            else:
+                return sock
+        raise failure
+
+
+def _pools(
+    current: threading.local, timed: type[_Timed], plain: type[Any], secure: type[Any]
+) -> dict[str, Any]:
     """Return urllib3 pool classes whose connections serve ``current.call``."""
-    plain = type("Plain", (_Timed, plain), {"current": current})
-    secure = type("Secure", (_Timed, secure), {"current": current})
+    plain = type("Plain", (timed, plain), {"current": current})
+    secure = type("Secure", (timed, secure), {"current": current})
     return {
         "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
@@ -108,7 +168,7 @@ class TimedAdapter(HTTPAdapter):
         """Make the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(
-            self._connections, HTTPConnection, HTTPSConnection
+            self._connections, _Dialled, HTTPConnection, HTTPSConnection
         )
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
@@ -117,8 +177,8 @@ class TimedAdapter(HTTPAdapter):
         if proxy.lower().startswith("socks"):
             from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-            pools = _pools(self._connections, SOCKSConnection, SOCKSHTTPSConnection)
+            pools = _pools(self._connections, _Timed, SOCKSConnection, SOCKSHTTPSConnection)
         else:
-            pools = _pools(self._connections, HTTPConnection, HTTPSConnection)
+            pools = _pools(self._connections, _Dialled, HTTPConnection, HTTPSConnection)
         manager.pool_classes_by_scheme = pools
         return manager

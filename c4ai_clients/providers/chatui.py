@@ -24,6 +24,7 @@ from ..decoding import Halves, jsonl, lines
 from ..errors import (
     AuthError,
     C4AIError,
+    CancelledError,
     IncompleteReplyError,
     ModelError,
     NotFoundError,
@@ -53,6 +54,7 @@ __all__ = ["C4AICommand", "ChatUI"]
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FILE_LIMIT = 10 << 20
+_SAVING = 0.25
 _LASTING_LIMITS = ("more than", "maximum number", "before login")
 
 
@@ -157,9 +159,22 @@ class ChatUI(ChatClient):
                     yield from _read(self, turn, jsonl(lines(answer.chunks())))
                 return
             except IncompleteReplyError:
-                # The server may have heard the message; its tree knows.
-                if answered or last_try or self._newest(turn) != parent:
+                if answered or last_try or self._heard(turn, parent):
                     raise
+
+    def _heard(self, turn: Turn, parent: str) -> bool:
+        """Tell whether the server may have taken a message that it did not answer.
+
+        Its tree knows, a moment later: the message is saved before the first
+        byte of the answer is sent (seen: B and C).
+        """
+        turn.call.sleep(_SAVING)
+        try:
+            return self._newest(turn) != parent
+        except CancelledError:
+            raise
+        except C4AIError:
+            return True
 
     def _create(self, turn: Turn) -> str | None:
         """Make the conversation; return its root's id where the answer tells it."""
@@ -180,7 +195,9 @@ class ChatUI(ChatClient):
         )
         name = made.get("conversationId") if isinstance(made, dict) else None
         if not isinstance(name, str) or not _ID.fullmatch(name):
-            raise ProtocolError(f"the server gave no conversation id: {quote(json.dumps(made))}")
+            raise ProtocolError(
+                f"the server gave no conversation id: {quote(json.dumps(made))}", phase="create"
+            )
         conversation.id = name
         return _root(made)
 
