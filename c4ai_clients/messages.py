@@ -7,7 +7,6 @@ copied: what the caller does to a list afterwards changes no conversation.
 from __future__ import annotations
 
 import base64
-import binascii
 import mimetypes
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -177,7 +176,7 @@ def image_upload(url: str, index: int) -> Upload | None:
         return None
     try:
         data = base64.b64decode(body, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise UsageError(f"image {index + 1} is not valid Base64: {error}") from error
     mime = head[len("data:") : -len(";base64")] or _mime("", data)
     return Upload(f"image-{index + 1}{mimetypes.guess_extension(mime) or ''}", data, mime)

@@ -330,13 +330,18 @@ class Stream:
         if finish.text is not None and finish.text.startswith(text) and finish.text != text:
             self._ahead.append(Text(finish.text[len(text) :]))
         self._ahead.append(finish)
-        self._settle(interrupted=False, text=text if self._trimmed(text) else finish.text or text)
+        self._settle(interrupted=False, text=self._whole(text)[0])
         return self._given(self._ahead.popleft())
 
-    def _trimmed(self, text: str) -> bool:
-        """Tell whether the final text is the pieces' *text*, or their bare right-trim."""
+    def _whole(self, pieces: str) -> tuple[str, bool]:
+        """Return the reply's text, and whether it is another than its *pieces*.
+
+        The server's own final text holds, but for a bare right-trim of the pieces.
+        """
         final = self._finish.text
-        return final is None or final == text or final == text.rstrip()
+        if final is None or final == pieces or final == pieces.rstrip():
+            return pieces, False
+        return final, not final.startswith(pieces)
 
     def _ended_quietly(self) -> None:
         """The provider has nothing more to say."""
@@ -388,14 +393,12 @@ class Stream:
             self.conversation._remember(self._turn, text, interrupted=interrupted)
 
     def _reply(self) -> Reply:
-        text = self.text
-        final = self._finish.text
-        rewritten = not self._trimmed(text)
+        text, rewritten = self._whole(self.text)
         seen = self._seen
         titles = [event.title for event in seen if isinstance(event, Title)]
         usages = [event for event in seen if isinstance(event, Usage)]
         return Reply(
-            text=final if rewritten and final is not None else text,
+            text=text,
             rewritten=rewritten,
             reasoning="".join(event.text for event in seen if isinstance(event, Reasoning)),
             title=titles[-1] if titles else None,

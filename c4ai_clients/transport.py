@@ -47,7 +47,7 @@ _Result = TypeVar("_Result")
 class Settings:
     """How to reach a server: what every client takes as keyword arguments."""
 
-    base_url: str
+    base_url: str = field(repr=False)
     provider: str = ""
     api_key: str | Callable[[], str] | None = field(default=None, repr=False)
     proxy: str | None = field(default=None, repr=False)

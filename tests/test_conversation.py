@@ -1,0 +1,119 @@
+"""Conversation: what has been said, kept in memory and in files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from c4ai_clients import C4AICommand, ChatUI, Conversation, UsageError
+from c4ai_clients.emulator import Emulator
+
+
+def test_save__survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save that fails leaves the file that was there, and nothing beside it."""
+    path = tmp_path / "talk.json"
+    talk = Conversation(None)
+    talk.save(path)
+    before = path.read_bytes()
+    talk.state["unsaveable"] = object()
+    with pytest.raises(TypeError):
+        talk.save(path)
+
+    assert before == path.read_bytes()
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_save__never_through_a_symlink(tmp_path: Path) -> None:
+    """A link at the path is replaced, not followed."""
+    other = tmp_path / "other"
+    other.write_text("mine")
+    path = tmp_path / "talk.json"
+    path.symlink_to(other)
+    Conversation(None).save(path)
+
+    assert "mine" == other.read_text()
+    assert not path.is_symlink()
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_load__everything_that_was_saved(tmp_path: Path) -> None:
+    """What is saved comes back, lone surrogates included."""
+    talk = Conversation(None, system="s", model="m")
+    talk.id, talk.url, talk.provider = "abc", "https://chat.test", "chat-ui"
+    talk.messages = [{"role": "user", "content": "a\ud83d\u2028"}]
+    talk.state, talk.cookies, talk.keep = {"k": [1]}, {"hf-chat": "x"}, True
+    talk.save(tmp_path / "talk.json")
+    loaded = Conversation.load(tmp_path / "talk.json")
+
+    for name in ("id", "url", "provider", "system", "model", "messages", "state", "cookies", "keep"):
+        assert getattr(talk, name) == getattr(loaded, name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"format": 2}', '{"format": 1, "messages": {}}', "\xff", '{"a":' * 10**5],
+)
+def test_load__what_is_no_conversation(tmp_path: Path, content: str) -> None:
+    """A file that holds something else is refused by name."""
+    path = tmp_path / "talk.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(UsageError, match="talk.json"):
+        Conversation.load(path)
+    with pytest.raises(UsageError, match="cannot read"):
+        Conversation.load(tmp_path / "missing")
+
+
+def test_load__not_with_another_server(tmp_path: Path, emulator: Emulator) -> None:
+    """Ids and cookies of one server are no other's business."""
+    with C4AICommand(emulator.url("chat-ui")) as client:
+        talk = client.conversation()
+        talk.chat("one")
+        talk.save(tmp_path / "talk.json")
+        with pytest.raises(UsageError, match=r"https://chat\.test"):
+            Conversation.load(tmp_path / "talk.json", ChatUI("https://chat.test"))
+        with pytest.raises(UsageError, match="use a client"):
+            ChatUI("https://chat.test").stream("two", conversation=talk)
+
+
+def test_load__without_a_client(tmp_path: Path, emulator: Emulator) -> None:
+    """A conversation loaded alone says that it needs a client; giving it to one is enough."""
+    with C4AICommand(emulator.url("chat-ui")) as client:
+        talk = client.conversation()
+        talk.chat("one")
+        talk.save(tmp_path / "talk.json")
+        loaded = Conversation.load(tmp_path / "talk.json")
+        with pytest.raises(UsageError, match="give the client"):
+            loaded.chat("two")
+        client.chat("two", conversation=loaded)
+
+        assert 4 == len(loaded.messages)
+
+
+def test_fork__goes_on_from_a_copy(emulator: Emulator) -> None:
+    """A fork knows what was said and changes nothing in the original."""
+    with C4AICommand(emulator.url("chat-ui")) as client:
+        talk = client.conversation(system="s")
+        talk.chat("one")
+        talk.chat("two")
+        fork = talk.fork(at=2)
+        fork.chat("other")
+
+    assert ["one", "two"] == [m["content"] for m in talk.messages[::2]]
+    assert ["one", "other"] == [m["content"] for m in fork.messages[::2]]
+    assert ("s", talk.model) == (fork.system, fork.model)
+    prompt = json.loads(emulator.requests[-1].form().fields["data"])["inputs"]
+    assert prompt.startswith("User: one\nAssistant: ")
+
+
+def test_pickle__without_cookies(emulator: Emulator) -> None:
+    """Cookies are no part of a pickle."""
+    with C4AICommand(emulator.url("chat-ui")) as client:
+        talk = client.conversation()
+        talk.chat("one")
+        raw = pickle.dumps(talk)
+
+    assert talk.cookies["hf-chat"].encode() not in raw
+    assert talk.messages == pickle.loads(raw).messages
