@@ -103,8 +103,9 @@ class Call:
         self._place: object = None
 
     def sent(self) -> None:
-        """Start ``first``: a request is on its way."""
-        self._watch("first", self.timeout.first)
+        """Start ``first``: a request is on its way; one sent in the tail stays in it."""
+        if self._kind != "tail":
+            self._watch("first", self.timeout.first)
 
     def queued(self, place: object) -> None:
         """Start or keep ``queue``; a *place* that changed holds ``first`` still."""
@@ -207,7 +208,12 @@ class Call:
                 self._wakers.remove(wake)
 
     def sleep(self, seconds: float) -> None:
-        """Wait before a next try; ends early by ``cancel()`` and by ``total``."""
+        """Wait before a next try; ends early by ``cancel()`` and by ``total``.
+
+        Nothing is tried again in the tail: the reply is complete without it.
+        """
+        if self._kind == "tail":
+            raise self.timed_out()
         end = monotonic() + seconds
         cut = self._end is not None and self._end < end
         limit = self._end if self._end is not None and cut else end
