@@ -217,7 +217,11 @@ class Transport:
             call = Call(_GOODBYE)
             try:
                 with self._described(call, phase):
-                    self._attempt(call, method, path, **how).close()
+                    answer = self._attempt(call, method, path, **how)
+                    try:
+                        answer.beginning()  # read to its end, its connection is kept
+                    finally:
+                        answer.close()
             except C4AIError as error:
                 _logger.info("goodbye failed: %s", error)
             finally:
