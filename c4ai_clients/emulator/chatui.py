@@ -162,7 +162,9 @@ class ChatUI(Service):
 
     def _elsewhere(self, visit: _Visit) -> None:
         request = visit.exchange.request
-        if request.path == "/":
+        if request.path == "/conversation" and request.method == "GET":
+            visit.exchange.send(302, [("location", "/")], chunked=True)
+        elif request.path == "/":
             visit.exchange.send(200, _HTML, page(), chunked=True)
         elif re.fullmatch("/conversation/[^/]+", request.path):
             html = "text/html" in request.header("accept")
@@ -180,6 +182,8 @@ class ChatUI(Service):
         model = data.get("model") if isinstance(data, dict) else None
         preprompt = data.get("preprompt") if isinstance(data, dict) else None
         if not isinstance(preprompt, str | None) or not isinstance(model, str):
+            raise RefusedError(400, "Invalid request")
+        if not isinstance(data.get("fromShare", ""), str):
             raise RefusedError(400, "Invalid request")
         settings = self._settings
         session = self._session(visit)
@@ -206,7 +210,8 @@ class ChatUI(Service):
         mask = request.query.get("x-sveltekit-invalidated", "11")
         headers = [("cache-control", "private, no-store"), ("vary", "Accept")]
         if not self.era.data_json:
-            skip = [None if each == "1" else {"type": "skip"} for each in mask]
+            wanted = mask.ljust(2, "0")
+            skip = [None if each == "1" else {"type": "skip"} for each in wanted]
             body = compact({"type": "data", "nodes": skip}) + b"\n"
             visit.exchange.send(200, _JSON + headers, body)
             return
@@ -236,7 +241,9 @@ class ChatUI(Service):
 
     def _plain(self, visit: _Visit, thread_id: str) -> None:
         try:
-            visit.json(self._with_old_keys(self._thread(visit, thread_id).plain()))
+            thread = self._thread(visit, thread_id)
+            shown = thread.plain_v2() if self.era.api_v2 else thread.plain()
+            visit.json(self._with_old_keys(shown))
         except RefusedError as refused:
             visit.json({"message": refused.message}, status=refused.status)
 

@@ -135,7 +135,8 @@ def _file(part: tuple[str, str, bytes]) -> tuple[dict[str, str], bytes | None]:
         raise BrokenError from error
     if len(raw) > _FILE_LIMIT:
         raise RefusedError(413, "File too large, should be <10MB")
-    sha = hashlib.sha256(raw).hexdigest()
+    # The name that it gets is the hash of the file read as text, torn or not.
+    sha = hashlib.sha256(raw.decode("utf-8", "replace").encode()).hexdigest()
     return {"type": "hash", "value": sha, "mime": mime, "name": name}, raw
 
 

@@ -77,13 +77,14 @@ def data_json(
         settings: What models and modes the layout lists.
         host: The server's own, as the client called it.
         shown: The conversation, an error node, or None for the start page.
-        mask: Which of layout and page are wanted, as "1" and "0".
+        mask: Which of layout and page are wanted, as "1" and "0"; what is
+            missing is not.
 
     Returns:
         The content type and the text; two lines where the layout is part of it.
     """
     layout = mask[:1] != "0"
-    wanted = mask[1:2] != "0"
+    wanted = mask[1:2] == "1"
     nodes = [_layout(session, settings) if layout else '{"type":"skip"}']
     if not wanted:
         nodes.append('{"type":"skip"}')

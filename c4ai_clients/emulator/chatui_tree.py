@@ -181,6 +181,13 @@ class Thread:
             "messages": [message.plain() for message in self.messages],
         }
 
+    def plain_v2(self) -> dict[str, Any]:
+        """Give the same as later versions do: every message has updates."""
+        shown = self.plain()
+        if len(self.messages) > 1:
+            shown["messages"] = [{"updates": [], **each} for each in shown["messages"]]
+        return shown
+
     def page(self) -> dict[str, Any]:
         """Give it as the data of its page."""
         messages = []

@@ -188,6 +188,9 @@ class Gradio(Service):
         cookies = [("set-cookie", secure), ("set-cookie", plain)]
         exchange.json({"success": True}, headers=cookies)
 
+    def _checked(self, exchange: Exchange) -> None:
+        exchange.json(None)
+
     def _join(self, exchange: Exchange) -> None:
         if self._version.protocol == "sse":
             raise _RefusedError(405, "Method Not Allowed")
@@ -298,11 +301,14 @@ class Gradio(Service):
         exchange.stream(200, _SSE, script, live=live)
 
     def _no_session(self) -> Script:
-        said = {"message": self._version.unknown_session}
-        flag = {"session_not_found": True} if self._version.flags_session else {}
-        yield self._version.event(
-            msg="unexpected_error", event_id=None, **said, **flag, success=False
-        )
+        said: dict[str, object] = {"message": self._version.unknown_session}
+        if self._version.flags_session:
+            said["session_not_found"] = True
+        if self._version.compact:
+            said = {"event_id": None, **said, "success": False}
+        else:
+            said = {"success": False, **said}
+        yield self._version.event(msg="unexpected_error", **said)
         # The real server raises here, and the body never gets its last chunk.
         raise GoneError("session not found")
 
@@ -495,14 +501,16 @@ def _body(exchange: Exchange, *needed: str) -> dict[str, Any]:
     """Read a JSON body as FastAPI does, with its way of complaining."""
     request = exchange.request
     try:
-        body = request.json()
-    except ValueError as error:
-        wrong = {"type": "json_invalid", "loc": ["body", 1], "msg": "JSON decode error"}
-        raise _RefusedError(422, [{**wrong, "input": {}}]) from error
-    if not isinstance(body, dict) or request.content_type() == "text/plain":
+        typed = request.content_type() == "application/json"
+        body = request.json() if typed else request.body.decode("utf-8", "replace")
+    except json.JSONDecodeError as error:
+        wrong = {"type": "json_invalid", "loc": ["body", error.pos], "input": {}}
+        more = {"msg": "JSON decode error", "ctx": {"error": error.msg}}
+        raise _RefusedError(422, [{**wrong, **more}]) from error
+    if not isinstance(body, dict):
         kind = {"type": "model_attributes_type", "loc": ["body"]}
         said = "Input should be a valid dictionary or object to extract fields from"
-        raise _RefusedError(422, [{**kind, "msg": said, "input": str(body)}])
+        raise _RefusedError(422, [{**kind, "msg": said, "input": body}])
     missing = [name for name in needed or ("data",) if name not in body]
     if missing:
         detail = {"type": "missing", "msg": "Field required", "input": body}
@@ -532,6 +540,7 @@ _ROUTES: tuple[tuple[str, str, str, Callable[..., None]], ...] = (
     ("GET", "/", "page", Gradio._page),
     ("POST", "/login/?", "login", Gradio._login),
     ("GET", "/info/?", "other", Gradio._info),
+    ("GET", "/login_check/?", "other", Gradio._checked),
     ("POST", "/queue/join", "join", Gradio._join),
     ("GET", "/queue/data", "stream", Gradio._stream),
     ("GET", "/queue/join", "stream", Gradio._old_join),

@@ -123,7 +123,8 @@ class Job:
             title = "Error" if last is None else None
             yield self._completed(self._error(str(failure), last), False, title)
             return
-        done = self._output(last or [None] * self.width, self.version.done_generating)
+        generating = self.version.done_generating and last is not None
+        done = self._output(last or [None] * self.width, generating)
         yield self._completed(done, True, None)
 
     def _paced(self) -> Script:

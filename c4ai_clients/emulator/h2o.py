@@ -49,6 +49,11 @@ _TGI = [
 ]
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain")
 _TOO_MANY = "You are sending too many messages. Try again later."
+_NOT_YOURS = (
+    "You don't have access to this conversation. If someone gave you this link, "
+    "ask them to use the 'share' feature instead."
+)
+_ERROR_TYPES = {422: "validation", 429: "overloaded"}
 _YEAR = 365 * 24 * 3600
 
 
@@ -127,16 +132,18 @@ class H2O(Service):
                 if found and method == request.method:
                     route(self, visit, *found.groups())
                     return
-            if re.fullmatch("/conversation/[^/]+", request.path):
+            if request.path == "/conversation":
+                visit.send(302, [("location", "/")], chunked=True)
+            elif re.fullmatch("/conversation/[^/]+", request.path):
                 text = f"{request.method} method not allowed".encode()
                 visit.send(405, [("content-type", "text/plain;charset=UTF-8")], text)
             else:
                 status = 200 if request.path == "/" else 404
                 visit.send(status, [("content-type", "text/html")], page())
         except RefusedError as refused:
-            visit.send(refused.status, _JSON, compact({"message": refused.message}))
+            visit.refused(refused.status, refused.message)
         except BrokenError:
-            visit.send(500, *self.refusal(500))
+            visit.refused(500, "Internal Error")
 
     def _turned_away(self, visit: _Visit) -> bool:
         """Apply the hooks, which come before any route; True if they answered."""
@@ -209,10 +216,12 @@ class H2O(Service):
         chat = [{"role": x["from"], "content": x["content"]} for x in history]
         chat.append({"role": "user", "content": asked.inputs})
         answer = visit.exchange.failing(self._model.ask(asked.inputs, chat))
-        refused = re.match(r"[45]\d\d", answer.error or "")
+        refused = re.fullmatch(r"([45]\d\d) (.*)", answer.error or "", re.DOTALL)
         if refused and answer.error_after == 0:
-            body = compact({"error": answer.error, "error_type": "generation"})
-            visit.exchange.send(int(refused[0]), _JSON, body, chunked=True)
+            status = int(refused[1])
+            kind = _ERROR_TYPES.get(status, "generation")
+            body = compact({"error": refused[2], "error_type": kind})
+            visit.send(status, _JSON, body, chunked=True)
             return
         if not asked.stream:
             self._whole(visit, answer)
@@ -293,7 +302,7 @@ class H2O(Service):
         answer: Answer,
         text: str,
     ) -> None:
-        said = {"from": "assistant", "content": text.strip(), "webSearchId": ""}
+        said = {"from": "assistant", "content": text.strip(), "webSearchId": asked.search}
         question = {"content": asked.inputs, "from": "user", "id": asked.id}
         talk.messages = [*history, question, {**said, "id": asked.response_id}]
         talk.summary = answer.title or f"About {asked.inputs[:40]}"
@@ -326,10 +335,10 @@ class H2O(Service):
         layout, _, wanted = mask.partition("_")
         skip = '{"type":"skip"}'
         nodes = [self._layout(visit) if layout == "1" else skip]
-        if talk_id:
-            nodes.append(self._page(visit, talk_id) if wanted == "1" else skip)
+        if wanted == "1":
+            nodes.append(self._page(visit, talk_id) if talk_id else "null")
         else:
-            nodes.append("null")
+            nodes.append(skip)
         text = f'{{"type":"data","nodes":[{",".join(nodes)}]}}\n'
         headers = [("cache-control", "private, no-store"), *_JSON]
         visit.send(200, headers, utf8(text))
@@ -364,8 +373,8 @@ class H2O(Service):
         except RefusedError as refused:
             foreign = any(talk_id in each.talks for each in self._sessions.values())
             status = 403 if foreign else refused.status
-            error = f'{{"message":"{refused.message}."}}'
-            return f'{{"type":"error","error":{error},"status":{status}}}'
+            said = _NOT_YOURS if foreign else f"{refused.message}."
+            return f'{{"type":"error","error":{{"message":"{said}"}},"status":{status}}}'
         except BrokenError:
             return '{"type":"error","error":{"message":"Internal Error"}}'
         data = {
@@ -386,6 +395,7 @@ class _Asked:
     response_id: str
     retry: bool
     stream: bool
+    search: str | None
 
     @classmethod
     def read(cls, data: dict[str, Any]) -> _Asked:
@@ -398,6 +408,7 @@ class _Asked:
             raise BrokenError
         retry, search = options.get("is_retry", False), options.get("web_search_id", "")
         if not isinstance(retry, bool) or search != "":
+            # No web search is emulated, so no id of one is known.
             raise BrokenError
         return cls(
             inputs=inputs.strip(),
@@ -405,6 +416,7 @@ class _Asked:
             response_id=ids[1] or str(uuid.uuid4()),
             retry=retry,
             stream=bool(data.get("stream")),
+            search=options.get("web_search_id"),
         )
 
 
@@ -442,6 +454,13 @@ class _Visit:
     def json(self, value: object) -> None:
         """Send the JSON answer of a route."""
         self.send(200, _JSON, compact(value), chunked=True)
+
+    def refused(self, status: int, message: str) -> None:
+        """Send what SvelteKit makes of an error."""
+        if "text/html" in self.exchange.request.header("accept"):
+            self.send(status, [("content-type", "text/html; charset=utf-8")], page(message))
+        else:
+            self.send(status, _JSON, compact({"message": message}))
 
     def hooked(self, status: int, message: str) -> bool:
         """Send what a hook says, without a cookie; always True."""
