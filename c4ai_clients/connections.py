@@ -14,8 +14,10 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -48,6 +50,7 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
 
     current: threading.local
     sock: Any
+    response_class = _Answer
     _line: socket.socket | None = None
     _given_up = False
 
@@ -163,6 +166,23 @@ class TimedAdapter(HTTPAdapter):
     def __init__(self, current: threading.local) -> None:
         self._connections = current
         super().__init__(pool_maxsize=_KEPT)
+
+    def build_response(
+        self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse
+    ) -> requests.Response:
+        """Make the response without its cookie jar.
+
+        http.cookiejar drops all cookies of an answer that holds one impossible
+        date, and warns; the transport reads them itself.
+        """
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        response.reason = resp.reason  # type: ignore[assignment]
+        response.url = str(req.url)
+        response.request = req
+        return response
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of direct connections."""

@@ -114,6 +114,8 @@ def _translation(error: Exception) -> C4AIError:
     for link in chain:
         if isinstance(link, http.client.BadStatusLine) and not isinstance(link, ConnectionError):
             return ProtocolError(f"the answer is not HTTP: {quote(str(link))}")
+        if type(link) is http.client.HTTPException:  # too many headers
+            return ProtocolError(f"the answer cannot be read: {quote(str(link))}")
     return IncompleteReplyError("the connection ended before the answer was complete; ask again")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import http.cookiejar
 import json as jsonlib
 import logging
 import threading
@@ -294,6 +293,7 @@ class Transport:
                 onward = self._onward(prepared, answer)
                 if onward is None:
                     break
+                answer.beginning()  # so that the connection is kept
                 answer.close()
                 prepared.url = onward
         page = answer.content_type == "text/html"
@@ -320,7 +320,9 @@ class Transport:
         call.sent()
         self._current.call = call
         self._current.socket = None
-        response = session.send(prepared, stream=True, allow_redirects=False, **self._environment)
+        # Not Session.send, which keeps cookies and looks at the environment each time.
+        adapter = session.get_adapter(str(prepared.url))
+        response = adapter.send(prepared, stream=True, **self._environment)
         clocked: Clocked | None = self._current.socket
         if clocked is not None:
             return Answer(response, lambda: clocked.release(call))
@@ -404,8 +406,6 @@ class Transport:
         session = requests.Session()
         session.trust_env = settings.trust_env
         session.headers.clear()
-        # Cookies belong to conversations; the session's own jar takes none.
-        session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         adapter = TimedAdapter(self._current)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
@@ -451,9 +451,8 @@ def header_value(name: str, value: object) -> str:
 def _keep_cookies(answer: Answer, cookies: dict[str, str]) -> None:
     """Bring *cookies* up to date with what *answer* sets.
 
-    By hand, because http.cookiejar drops all cookies of an answer that holds
-    one impossible date, and never sends a Secure cookie back over plain http,
-    where a loopback server then loses the conversation at its second turn.
+    By hand, because http.cookiejar never sends a Secure cookie back over plain
+    http, where a loopback server then loses the conversation at its second turn.
     They only ever go back to the server that they came from.
     """
     headers = getattr(answer._response.raw, "headers", None)

@@ -133,9 +133,10 @@ def test_stream__model_error(quick: RetryPolicy) -> None:
 @pytest.mark.parametrize("step", ["create", "conversation", "message"])
 def test_stream__refused_then_answered(step: str, quick: RetryPolicy) -> None:
     """A step that was not taken is tried again; the message is processed once."""
-    with Emulator(("chat-ui",)) as emulator, C4AICommand(
-        emulator.url("chat-ui"), retry=quick
-    ) as client:
+    with (
+        Emulator(("chat-ui",)) as emulator,
+        C4AICommand(emulator.url("chat-ui"), retry=quick) as client,
+    ):
         emulator.fail("status", step=step, status=503)
         assert client.chat("Hi").text
         assert 1 == emulator.processed
@@ -244,7 +245,9 @@ def test_reply__rewritten() -> None:
 def test_reply__right_trim_is_no_rewriting() -> None:
     """The server's own right-trim of its final text does not count: the pieces stand."""
     with (
-        Emulator(("chat-ui",), replies=Answer(tokens=["Answer", " \n"], final="Answer")) as emulator,
+        Emulator(
+            ("chat-ui",), replies=Answer(tokens=["Answer", " \n"], final="Answer")
+        ) as emulator,
         C4AICommand(emulator.url("chat-ui")) as client,
     ):
         reply = client.chat("Hi")
@@ -298,18 +301,19 @@ def test_request__as_the_recordings_have_it() -> None:
     assert message.headers["User-Agent"].startswith("c4ai-clients/")
     assert ("1", "Bearer k") == (message.headers["X-Mine"], message.headers["Authorization"])
     # With a session there is no need of a key under /api, and servers of 2026 refuse it.
-    assert "Authorization" not in next(
-        request for request in emulator.requests if request.step == "conversation"
-    ).headers
+    assert (
+        "Authorization"
+        not in next(
+            request for request in emulator.requests if request.step == "conversation"
+        ).headers
+    )
 
 
 @responses.activate
 def test_request__every_header_can_be_overridden() -> None:
     """The caller's headers win over ours."""
     responses.post("https://chat.test/conversation", json={"conversationId": "abc"})
-    responses.get(
-        "https://chat.test/api/conversation/abc", json={"messages": [{"id": "root"}]}
-    )
+    responses.get("https://chat.test/api/conversation/abc", json={"messages": [{"id": "root"}]})
     responses.post(
         "https://chat.test/conversation/abc", body='{"type":"finalAnswer","text":"ok"}\n'
     )
@@ -339,9 +343,10 @@ def test_prompt__a_list_becomes_one_formatted_prompt(emulator: Emulator) -> None
         )
 
     assert "Be brief.\nBe kind." == emulator.requests[0].json()["preprompt"]
-    assert "User: one\nAssistant: 1\nUser: two\nAssistant:" == json.loads(
-        emulator.requests[-1].form().fields["data"]
-    )["inputs"]
+    assert (
+        "User: one\nAssistant: 1\nUser: two\nAssistant:"
+        == json.loads(emulator.requests[-1].form().fields["data"])["inputs"]
+    )
 
 
 def test_conversation__another_model_makes_a_new_one(emulator: Emulator) -> None:
@@ -485,9 +490,7 @@ def test_refusals__in_the_servers_words(
         pytest.param("json", ProtocolError, id="json"),
     ],
 )
-def test_answers_that_are_no_stream(
-    kind: str, error: type[Exception], quick: RetryPolicy
-) -> None:
+def test_answers_that_are_no_stream(kind: str, error: type[Exception], quick: RetryPolicy) -> None:
     """A 200 that is no stream is an error that quotes it."""
     with (
         Emulator(("chat-ui",)) as emulator,

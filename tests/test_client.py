@@ -37,8 +37,17 @@ def test_client__nothing_is_sent_by_making_one() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "host.test", "ftp://host.test", "http://", "https://a b", "http://h:99999", "http://h/?q=1",
-     "http://h/\n", 7],
+    [
+        "",
+        "host.test",
+        "ftp://host.test",
+        "http://",
+        "https://a b",
+        "http://h:99999",
+        "http://h/?q=1",
+        "http://h/\n",
+        7,
+    ],
 )
 def test_client__a_url_that_is_none(url: object) -> None:
     """A base URL that cannot work is refused in one sentence."""
@@ -94,7 +103,7 @@ def test_pickle__drops_secrets_and_says_so() -> None:
 
     assert not any(secret.encode() in raw for secret in SECRETS)
     assert b"X-Plain" in raw
-    with pytest.raises(UsageError, match="api_key.*proxy.*X-Auth-Token.*cookies.*login"):
+    with pytest.raises(UsageError, match=r"api_key.*proxy.*X-Auth-Token.*cookies.*login"):
         copy.stream("Hi")
 
 

@@ -48,7 +48,17 @@ def test_load__everything_that_was_saved(tmp_path: Path) -> None:
     talk.save(tmp_path / "talk.json")
     loaded = Conversation.load(tmp_path / "talk.json")
 
-    for name in ("id", "url", "provider", "system", "model", "messages", "state", "cookies", "keep"):
+    for name in (
+        "id",
+        "url",
+        "provider",
+        "system",
+        "model",
+        "messages",
+        "state",
+        "cookies",
+        "keep",
+    ):
         assert getattr(talk, name) == getattr(loaded, name)
 
 
@@ -60,7 +70,7 @@ def test_load__what_is_no_conversation(tmp_path: Path, content: str) -> None:
     """A file that holds something else is refused by name."""
     path = tmp_path / "talk.json"
     path.write_text(content, encoding="latin-1")
-    with pytest.raises(UsageError, match="talk.json"):
+    with pytest.raises(UsageError, match=r"talk\.json"):
         Conversation.load(path)
     with pytest.raises(UsageError, match="cannot read"):
         Conversation.load(tmp_path / "missing")

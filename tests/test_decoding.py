@@ -18,7 +18,8 @@ STREAMS = [
         b"data: YHOO\ndata: +2\ndata: 10\n\n", [("YHOO\n+2\n10", "message")], id="whatwg-1"
     ),
     pytest.param(
-        b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+        b": test stream\n\ndata: first event\nid: 1\n\n"
+        b"data:second event\nid\n\ndata:  third event\n\n",
         [("first event", "message"), ("second event", "message"), (" third event", "message")],
         id="whatwg-2",
     ),
@@ -54,9 +55,7 @@ def test_sse__whole_and_byte_by_byte(body: bytes, expected: list[tuple[str, str]
 @given(st.data())
 def test_sse__any_pieces(data: st.DataObject) -> None:
     """Events survive any texts, line endings and cuts."""
-    texts = data.draw(
-        st.lists(st.text().filter(lambda t: not set(t) & {"\r", "\n"}), max_size=5)
-    )
+    texts = data.draw(st.lists(st.text().filter(lambda t: not set(t) & {"\r", "\n"}), max_size=5))
     ends = data.draw(st.lists(st.sampled_from(["\n", "\r", "\r\n"]), min_size=10, max_size=10))
     body = "".join(
         f"data: {text}{ends[2 * i]}{ends[2 * i + 1]}"
@@ -106,7 +105,6 @@ def test_sse__limit() -> None:
 
 def test_sse__linear_in_small_pieces() -> None:
     """A large event in small pieces costs in proportion to its bytes."""
-
 
     def seconds(size: int) -> float:
         body = b"data: " + b"x" * size + b"\n\n"

@@ -60,8 +60,6 @@ def test_repeatable(error: BaseException, preparing: bool, message: bool) -> Non
     assert message is repeatable(error, preparing=False)
 
 
-
-
 def attempts_of(
     errors: list[C4AIError], retry: RetryLike, timeout: Timeout | None = None
 ) -> tuple[int, list[float]]:
@@ -109,9 +107,7 @@ def test_run__waits_with_full_jitter() -> None:
 def test_run__retry_after_is_a_lower_bound() -> None:
     """What the server asks for is waited at least; above the limit the error comes at once."""
     waits: list[float] = []
-    policy = RetryPolicy(
-        wait_initial=0, retry_after_max=1, on_wait=lambda s, e: waits.append(s)
-    )
+    policy = RetryPolicy(wait_initial=0, retry_after_max=1, on_wait=lambda s, e: waits.append(s))
 
     assert (2, []) == attempts_of([ServerError("x", status=503, retry_after=0.05)], policy)
     assert [0.05] == waits

@@ -1,0 +1,474 @@
+"""What may happen to a request on its way, by peers that really do it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import peers
+import pytest
+from conftest import wait_until
+
+from c4ai_clients import (
+    AuthError,
+    C4AICommand,
+    C4AIError,
+    CancelledError,
+    ChatUI,
+    ConnectError,
+    IncompleteReplyError,
+    ProtocolError,
+    RetryPolicy,
+    StatusError,
+    TimedOutError,
+    Timeout,
+    UsageError,
+)
+from c4ai_clients.emulator import Answer, Emulator
+
+NEVER = RetryPolicy.none()
+OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n[{"id":"m"}]'
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> peers.Authority:
+    return peers.Authority(str(tmp_path_factory.mktemp("ca") / "ca.pem"))
+
+
+def client_of(address: str, **settings: object) -> ChatUI:
+    return ChatUI(f"http://{address}", model="m", **{"retry": NEVER, **settings})  # type: ignore[arg-type]
+
+
+RAW = [
+    pytest.param(b"", IncompleteReplyError, id="nothing"),
+    pytest.param(b"HTTP/1.1 200 O", IncompleteReplyError, id="cut-in-status-line"),
+    pytest.param(OK[:40], IncompleteReplyError, id="cut-in-headers"),
+    pytest.param(OK[:-4], IncompleteReplyError, id="cut-in-body"),
+    pytest.param(b"SSH-2.0-OpenSSH_9.9\r\n", ProtocolError, id="not-http"),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", ProtocolError, id="many-headers"
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", ProtocolError, id="long-header"
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        IncompleteReplyError,
+        id="chunk-size",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+        ProtocolError,
+        id="not-gzip",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{'a'}", ProtocolError, id="not-json"
+    ),
+    pytest.param(
+        b"HTTP/1.1 302 Found\r\nLocation: https://sso.test/login\r\nContent-Length: 0\r\n\r\n",
+        AuthError,
+        id="login-redirect",
+    ),
+    pytest.param(
+        b"HTTP/1.1 301 Moved\r\nLocation: https://new.test/\r\nContent-Length: 0\r\n\r\n",
+        StatusError,
+        id="moved",
+    ),
+    pytest.param(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+        ProtocolError,
+        id="html",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "error"), RAW)
+def test_answer__that_is_none(answer: bytes, error: type[C4AIError]) -> None:
+    """Whatever a server sends in place of an answer has its own class and text."""
+    with peers.listening(peers.answering(answer)) as address, client_of(address) as client:
+        with pytest.raises(error) as caught:
+            client.models()
+
+    assert ("chat-ui", "models", 1) == (
+        caught.value.provider,
+        caught.value.phase,
+        caught.value.attempts,
+    )
+    assert len(str(caught.value)) < 600
+
+
+def test_answer__informational_ones_are_skipped() -> None:
+    """A 100 or 103 before the answer is not the answer."""
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+    with peers.listening(peers.answering(early + OK)) as address, client_of(address) as client:
+        assert ["m"] == [model.id for model in client.models()]
+
+
+def test_answer__endless_informational_ones() -> None:
+    """A server that only ever says 103 is given up."""
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
+    with peers.listening(peers.answering(early)) as address, client_of(address) as client:
+        with pytest.raises(C4AIError):
+            client.models()
+
+
+def test_redirect__of_a_get_on_the_same_server() -> None:
+    """A GET follows where the same server sends it; a loop ends."""
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: /api/models/\r\nContent-Length: 0\r\n\r\n"
+    with peers.listening(peers.answering(moved, OK)) as address, client_of(address) as client:
+        assert ["m"] == [model.id for model in client.models()]
+    other = moved.replace(b"models/", b"models/x")
+    with peers.listening(peers.answering(*[moved, other] * 9)) as address:
+        with client_of(address) as client, pytest.raises(StatusError):
+            client.models()
+
+
+def test_connect__refused_is_tried_again(quick: RetryPolicy) -> None:
+    """A refused connection is tried as often as the policy says."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with client_of(f"127.0.0.1:{port}", retry=quick) as client:
+        with pytest.raises(ConnectError, match="refused") as caught:
+            client.models()
+
+    assert 3 == caught.value.attempts
+
+
+def test_connect__unknown_name_is_said_at_once() -> None:
+    """A name that does not exist is not tried again."""
+    with client_of("no-such-host.invalid", retry=RetryPolicy(wait_initial=30)) as client:
+        with pytest.raises(ConnectError, match="URL right"):
+            client.models()
+
+
+CLOCKS = [
+    pytest.param(Timeout(connect=0.3), "connect", id="connect"),
+    pytest.param(Timeout(total=0.3), "total", id="total"),
+]
+
+
+@pytest.mark.parametrize(("timeout", "kind"), CLOCKS)
+def test_clock__a_host_that_never_accepts(timeout: Timeout, kind: str) -> None:
+    """A connect that hangs ends near its limit, and leaves no thread."""
+    with peers.never_accepting() as address, client_of(address, timeout=timeout) as client:
+        start = time.monotonic()
+        with pytest.raises(TimedOutError) as caught:
+            client.models()
+
+    assert kind == caught.value.kind
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(("timeout", "kind"), CLOCKS)
+def test_clock__tls_that_never_answers(timeout: Timeout, kind: str) -> None:
+    """A handshake that hangs belongs to connect."""
+    with peers.listening(peers.wait_for_end) as address:
+        with ChatUI(f"https://{address}", model="m", timeout=timeout, retry=NEVER) as client:
+            start = time.monotonic()
+            with pytest.raises(TimedOutError) as caught:
+                client.models()
+
+    assert kind == caught.value.kind
+    assert time.monotonic() - start < 2
+
+
+def test_clock__an_upload_that_nobody_reads() -> None:
+    """Sending ends where there is no progress for idle seconds."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peers_done.wait(20)
+
+    peers_done = threading.Event()
+    with (
+        peers.listening(handle) as address,
+        client_of(address, timeout=Timeout(idle=0.4)) as client,
+    ):
+        start = time.monotonic()
+        with pytest.raises(TimedOutError) as caught:
+            client._fetch("POST", "/conversation", phase="create", data=b"x" * (64 << 20))
+        elapsed = time.monotonic() - start
+        peers_done.set()
+
+    assert "idle" == caught.value.kind
+    assert elapsed < 4
+
+
+def test_clock__a_slow_upload_with_progress_is_no_stall() -> None:
+    """An upload may take longer than connect and idle, as long as it moves."""
+
+    def handle(connection: socket.socket) -> None:
+        data = b""
+        while not data.endswith(b"END"):
+            data = (data + connection.recv(1 << 20))[-3:]
+            time.sleep(0.03)
+        connection.sendall(OK)
+
+    with (
+        peers.listening(handle) as address,
+        client_of(address, timeout=Timeout(connect=0.4, idle=0.4)) as client,
+    ):
+        start = time.monotonic()
+        body = b"x" * (40 << 20) + b"END"
+        assert client._fetch("POST", "/x", phase="create", data=body)
+
+    assert time.monotonic() - start > 0.4
+
+
+def test_clock__a_slow_reader_uses_up_no_clock() -> None:
+    """Time between next calls is the reader's own."""
+    with (
+        Emulator(("chat-ui",), replies=Answer(tokens=["a", "b", "c"]), pace=0.05) as emulator,
+        C4AICommand(emulator.url("chat-ui"), timeout=0.3) as client,
+    ):
+        pieces = []
+        for piece in client.stream("Hi"):
+            pieces.append(piece)
+            time.sleep(0.4)
+
+    assert ["a", "b", "c"] == pieces
+
+
+HOLD: dict[str, Callable[[socket.socket], None]] = {
+    "headers": lambda connection: (peers.read_request(connection), peers.wait_for_end(connection))[
+        1
+    ],
+    "body": lambda connection: (
+        peers.read_request(connection),
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        peers.wait_for_end(connection),
+    )[2],
+}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("phase", ["connect", "headers", "body"])
+def test_cancel__wakes_a_blocked_reader(
+    scheme: str, phase: str, authority: peers.Authority
+) -> None:
+    """cancel() from another thread ends the wait soon, and the server sees us go."""
+    gone = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        if phase == "connect":
+            peers.wait_for_end(connection)  # a handshake that is never answered
+        elif scheme == "https":
+            with authority.server.wrap_socket(connection, server_side=True) as secure:
+                HOLD[phase](secure)
+        else:
+            HOLD[phase](connection)
+        gone.set()
+
+    plain_connect = (scheme, phase) == ("http", "connect")
+    with peers.never_accepting() if plain_connect else peers.listening(handle) as address:
+        client = ChatUI(f"{scheme}://{address}", model="m", verify=authority.path, retry=NEVER)
+        stream = client.stream("Hi")
+        woken: list[float] = []
+
+        def cancel() -> None:
+            woken.append(time.monotonic())
+            stream.cancel()
+
+        timer = threading.Timer(0.3, cancel)
+        timer.start()
+        with pytest.raises(CancelledError):
+            next(stream)
+        late = time.monotonic() - woken[0]
+        timer.join()
+        client.close()
+        assert plain_connect or wait_until(gone.is_set)
+
+    assert late < 1
+
+
+def test_cancel__while_waiting_to_try_again() -> None:
+    """cancel() ends the wait before a next try."""
+    busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"
+    with peers.listening(peers.answering(busy)) as address:
+        with ChatUI(f"http://{address}", model="m") as client:
+            stream = client.stream("Hi")
+            timer = threading.Timer(0.2, stream.cancel)
+            timer.start()
+            start = time.monotonic()
+            with pytest.raises(CancelledError):
+                next(stream)
+            timer.join()
+
+    assert time.monotonic() - start < 2
+
+
+def test_hold__threads_of_one_client_share_a_429() -> None:
+    """When one request is told to wait, the client's others wait too."""
+    times: list[float] = []
+    lock = threading.Lock()
+
+    def handle(connection: socket.socket) -> None:
+        while peers.read_request(connection):
+            with lock:
+                times.append(time.monotonic())
+                first = len(times) == 1
+            connection.sendall(
+                b"HTTP/1.1 429 Slow\r\nRetry-After: 0.6\r\nContent-Length: 0\r\n\r\n"
+                if first
+                else OK
+            )
+
+    with (
+        peers.listening(handle) as address,
+        client_of(address, retry=RetryPolicy(wait_initial=0)) as client,
+    ):
+        one = threading.Thread(target=client.models)
+        one.start()
+        assert wait_until(lambda: bool(times))
+        time.sleep(0.1)
+        client.models()
+        one.join()
+
+    assert 3 == len(times)
+    assert min(times[1:]) - times[0] >= 0.55
+
+
+def test_connections__ten_turns_over_one() -> None:
+    """A finished stream gives its connection back."""
+    with Emulator(("chat-ui",)) as emulator, C4AICommand(emulator.url("chat-ui")) as client:
+        for _ in range(10):
+            assert list(client.stream("Hi"))
+
+        assert 1 == emulator.connections
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close", "gzip"])
+def test_pieces__come_as_they_are_sent(framing: str) -> None:
+    """No framing holds pieces back."""
+    with (
+        Emulator(
+            ("chat-ui",), replies=Answer(tokens=["a", "b", "c"]), pace=0.15, framing=framing
+        ) as emulator,
+        C4AICommand(emulator.url("chat-ui")) as client,
+    ):
+        times = [time.monotonic() for _ in client.stream("Hi")]
+
+    assert 3 == len(times)
+    assert min(b - a for a, b in zip(times, times[1:], strict=False)) > 0.05
+
+
+def test_tls__own_authority(authority: peers.Authority) -> None:
+    """A server with a certificate of one's own is trusted by its CA, and not without."""
+    with Emulator(("chat-ui",), tls=authority.server) as emulator:
+        with C4AICommand(emulator.url("chat-ui"), verify=authority.path) as client:
+            assert client.chat("Hi").text
+        with C4AICommand(emulator.url("chat-ui"), verify=False) as client:
+            with pytest.warns(match="Unverified HTTPS"):
+                assert client.chat("Hi").text
+        with C4AICommand(emulator.url("chat-ui")) as client:
+            with pytest.raises(ConnectError, match="verify=PATH") as caught:
+                client.chat("Hi")
+
+    assert 1 == caught.value.attempts
+
+
+def test_tls__spoken_to_a_plain_server(emulator: Emulator) -> None:
+    """https to a server that speaks http is a ConnectError that says so."""
+    url = emulator.url("chat-ui").replace("http:", "https:")
+    with C4AICommand(url, retry=NEVER) as client, pytest.raises(ConnectError, match="https"):
+        client.chat("Hi")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("proxy", ["http", "socks5", "socks5h"])
+def test_proxy__carries_every_request(scheme: str, proxy: str, authority: peers.Authority) -> None:
+    """A turn works through an http and a socks proxy, on http and https."""
+    seen: list[str] = []
+    handle = peers.proxying(seen) if proxy == "http" else peers.socks5(seen)
+    tls = authority.server if scheme == "https" else None
+    with Emulator(("chat-ui",), tls=tls) as emulator, peers.listening(handle) as address:
+        settings = {"proxy": f"{proxy}://{address}", "verify": authority.path}
+        with C4AICommand(emulator.url("chat-ui"), **settings) as client:  # type: ignore[arg-type]
+            assert client.chat("Hi").text
+
+    assert seen
+    assert all(emulator.url("chat-ui").split("//")[1] in line for line in seen)
+
+
+def test_proxy__that_is_not_there() -> None:
+    """An unreachable proxy is named as such."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    with client_of("127.0.0.1:1", proxy=f"http://{address}") as client:
+        with pytest.raises(ConnectError, match="proxy"):
+            client.models()
+
+
+def test_proxy__from_the_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's proxy is used unless trust_env says no."""
+    seen: list[str] = []
+    with peers.listening(peers.proxying(seen)) as address:
+        monkeypatch.setenv("http_proxy", f"http://{address}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        with C4AICommand(emulator.url("chat-ui"), trust_env=False) as client:
+            client.chat("Hi")
+        assert [] == seen
+        with C4AICommand(emulator.url("chat-ui")) as client:
+            client.chat("Hi")
+        assert seen
+
+
+def test_proxy__unknown_scheme() -> None:
+    """A proxy that nobody can use is a UsageError."""
+    with client_of("127.0.0.1:1", proxy="gopher://127.0.0.1:9") as client:
+        with pytest.raises(UsageError):
+            client.models()
+
+
+def test_headers__secrets_stay_out_of_errors_and_logs(caplog: pytest.LogCaptureFixture) -> None:
+    """A key is in no error text and in no log line, at any level."""
+    caplog.set_level(1)
+    with peers.listening(peers.answering(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")) as at:
+        with client_of(at, api_key="sk-secret", cookies={"c": "s3ss10n"}) as client:
+            with pytest.raises(C4AIError) as caught:
+                client.models()
+
+    assert "sk-secret" not in str(caught.value) + caplog.text
+    assert "s3ss10n" not in str(caught.value) + caplog.text
+
+
+def test_key__from_a_function_that_gives_nonsense() -> None:
+    """A key with a line break is refused before anything is sent, and not shown."""
+    with client_of("127.0.0.1:1", api_key=lambda: "sk-secret\n") as client:
+        with pytest.raises(UsageError) as caught:
+            client.models()
+
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_cookies__an_impossible_date_loses_none(tmp_path: Path) -> None:
+    """Every cookie of an answer is kept, odd dates and all; an expired one goes."""
+    made = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 24\r\n"
+        b"Set-Cookie: a=1; Expires=Thu, 99 Foo 2099 99:99:99 GMT; Secure\r\n"
+        b"Set-Cookie: b=2=3; Path=/\r\nSet-Cookie: gone=; Max-Age=0\r\n\r\n"
+        b'{"conversationId":"abc"}'
+    )
+    tree = json.dumps({"messages": [{"id": "root"}]}).encode()
+    seen: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        for answer in (
+            made,
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(tree), tree),
+        ):
+            seen.append(peers.read_request(connection))
+            connection.sendall(answer)
+
+    with peers.listening(handle) as address, client_of(address) as client:
+        stream = client.stream("Hi")
+        with pytest.raises(C4AIError):
+            stream.reply()
+
+    assert {"a": "1", "b": "2=3"} == stream.conversation.cookies
+    assert b"Cookie: a=1; b=2=3" in seen[1]
