@@ -1,0 +1,352 @@
+"""The answer in an output's value: its text, and what is new in it each time.
+
+Pure: no I/O. Rules that this file keeps:
+
+1. What a server says may be of any type. A value in no shape of a chat is None,
+   and an edit that does not fit makes the value stale; neither is an error
+   here, and neither ever gives a wrong text.
+2. An answer is what stands after the last question. Messages with a title
+   (``metadata.title``) are thinking; the last of the others is the text.
+3. A reply costs in proportion to the bytes received: text that is appended is
+   kept in pieces until something else asks for the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..events import Event, Reasoning, Text
+
+__all__ = ["Answer", "Found", "held", "read"]
+
+Path = tuple[Any, ...]
+
+_LAST = -1
+
+
+@dataclass
+class Found:
+    """What a value says.
+
+    Attributes:
+        text: The answer, or None where there is none yet.
+        path: Where its end lies in the value, or None.
+        thought: What was thought before it.
+        thought_path: Where that ends.
+        files: The files that the answer brings, as the server has them.
+    """
+
+    text: str | None = None
+    path: Path | None = None
+    thought: str = ""
+    thought_path: Path | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _OddError(ValueError):
+    """A value is in none of the shapes that a chat has."""
+
+
+def read(value: Any, sent: Any = None) -> Found | None:
+    """Return what an output's value says; None where it is in no shape of a chat.
+
+    Args:
+        value: The output's value, or an update of the component that holds it.
+        sent: The history that was sent; a value that is still the same has no
+            answer yet.
+    """
+    at: Path = ()
+    if _is_update(value):
+        value, at = value.get("value"), ("value",)
+    found = Found()
+    try:
+        if isinstance(value, list):
+            if value and value != sent:
+                _read_list(value, at, found)
+        elif value is not None:
+            found.text, found.path = _content(value, at, found.files)
+    except _OddError:
+        return None
+    return found
+
+
+def held(value: Any) -> Any:
+    """Return the value without the update that it may come in."""
+    return value.get("value") if _is_update(value) else value
+
+
+def _is_update(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("__type__") == "update"
+
+
+def _read_list(value: list[Any], at: Path, found: Found) -> None:
+    last = len(value) - 1
+    if isinstance(value[last], list):
+        if len(value[last]) != 2:
+            raise _OddError
+        if value[last][1] is not None:
+            found.text, found.path = _content(value[last][1], (*at, last, 1), found.files)
+        return
+    if not isinstance(value[last], dict) or "role" not in value[last]:
+        found.text, found.path = _content(value, at, found.files)
+        return
+    first = last + 1
+    while first and isinstance(value[first - 1], dict) and value[first - 1].get("role") != "user":
+        first -= 1
+    thoughts = []
+    for i in range(first, last + 1):
+        message = value[i]
+        if message.get("role") != "assistant":
+            continue
+        text, path = _content(message.get("content"), (*at, i, "content"), found.files)
+        metadata = message.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("title"):
+            if text is not None:
+                thoughts.append(text)
+                found.thought_path = path
+        elif text is not None:
+            found.text, found.path = text, path
+    found.thought = "\n".join(thoughts)
+
+
+def _content(value: Any, at: Path, files: list[dict[str, Any]]) -> tuple[str | None, Path | None]:
+    """Return a content's text and where that ends; its files go to *files*."""
+    if isinstance(value, str):
+        return value, at
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str):
+            files.append(value)
+            return None, None
+        for key in ("text", "content"):
+            if value.get(key) is not None:
+                return _content(value[key], (*at, key), files)
+        if isinstance(value.get("file"), dict):
+            return _content(value["file"], at, files)
+        if "component" in value or any(key in value for key in ("text", "content", "file")):
+            return None, None
+    if not isinstance(value, list):
+        raise _OddError
+    texts, path = [], None
+    for i, part in enumerate(value):
+        text, end = _content(part, (*at, i), files)
+        if text is not None:
+            texts.append(text)
+            path = end
+    return ("\n".join(texts) if texts else None), path
+
+
+class Growing:
+    """What was given of a text that grows, and that may be rewritten.
+
+    Only what continues the text given so far can be given; while the text is
+    another one, nothing is.
+    """
+
+    def __init__(self) -> None:
+        self._given: list[str] = []
+        self._size = 0
+        self._agreed: int | None = 0
+        self._half = ""
+
+    def becomes(self, text: str) -> str:
+        """Return what is new where the whole is *text* now."""
+        text, self._half = _whole(text)
+        given = "".join(self._given)
+        if text.startswith(given):
+            return self._give(text[len(given) :])
+        self._agreed = len(text) if given.startswith(text) else None
+        return ""
+
+    def grows(self, piece: str) -> str:
+        """Return what is new where *piece* was appended."""
+        if self._agreed is None:
+            return ""
+        if self._agreed < self._size:
+            return self.becomes("".join(self._given)[: self._agreed] + self._half + piece)
+        piece, self._half = _whole(self._half + piece)
+        return self._give(piece)
+
+    def _give(self, piece: str) -> str:
+        if piece:
+            self._given.append(piece)
+            self._size += len(piece)
+        self._agreed = self._size
+        return piece
+
+
+def _whole(text: str) -> tuple[str, str]:
+    """Return *text* up to a surrogate whose other half is still to come, and that."""
+    if "\ud800" <= text[-1:] <= "\udbff":
+        return text[:-1], text[-1]
+    if "\ud800" <= text[:1] <= "\udbff":
+        pair = text[:2].encode("utf-16-le", "surrogatepass")
+        text = pair.decode("utf-16-le", "surrogatepass") + text[2:]
+    return text, ""
+
+
+class Answer:
+    """An output's value while it comes, and what is new in it each time.
+
+    Attributes:
+        sent: The history that was sent, which is no answer.
+        begun: Whether a value has come, so that edits may follow.
+        stale: Whether an edit did not fit, so that only a full value can help.
+    """
+
+    def __init__(self, sent: Any = None) -> None:
+        self.sent = sent
+        self.begun = False
+        self.stale = False
+        self._value: Any = None
+        self._found = Found()
+        self._text, self._thought = Growing(), Growing()
+        self._loose: dict[Path, list[str]] = {}
+
+    def becomes(self, value: Any) -> list[Event]:
+        """Return what is new in a full value."""
+        self._value = value
+        self._loose = {}
+        self.begun = True
+        self.stale = False
+        return self._news()
+
+    def changes(self, edits: Any) -> list[Event]:
+        """Return what is new after the server's edits, ``[op, path, value]`` each.
+
+        An edit that does not fit makes the value stale: what was given stays,
+        and nothing is added until a full value comes.
+        """
+        if self.stale:
+            return []
+        news: list[Event] = []
+        moved = False
+        try:
+            for op, where, value in _in_order(edits):
+                if op == "append":
+                    self._append(where, value)
+                    if not moved and where == self._found.path:
+                        news += _news(Text, self._text.grows(value))
+                        continue
+                    if not moved and where == self._found.thought_path:
+                        news += _news(Reasoning, self._thought.grows(value))
+                        continue
+                else:
+                    self._settle()
+                    self._value = _edited(self._value, op, where, value)
+                moved = True
+        except (LookupError, TypeError, ValueError):
+            self.stale = True
+            return news
+        return news + self._news() if moved else news
+
+    def _append(self, path: Path, piece: Any) -> None:
+        if not isinstance(piece, str):
+            raise TypeError("only text can be appended")
+        if path not in self._loose:
+            value = self._value
+            for step in path:
+                value = _child(value, step)
+            if not isinstance(value, str):
+                raise TypeError("only text can be appended to")
+            self._loose[path] = [value]
+        self._loose[path].append(piece)
+
+    def _settle(self) -> None:
+        """Put the appended pieces where they belong."""
+        for path, pieces in self._loose.items():
+            self._value = _edited(self._value, "replace", path, "".join(pieces))
+        self._loose = {}
+
+    def _news(self) -> list[Event]:
+        self._settle()
+        found = read(self._value, self.sent)
+        self._found = found or Found()
+        news: list[Event] = []
+        if self._found.thought:
+            news += _news(Reasoning, self._thought.becomes(self._found.thought))
+        if self._found.text is not None:
+            news += _news(Text, self._text.becomes(self._found.text))
+        return news
+
+
+def _news(kind: type[Text] | type[Reasoning], piece: str) -> list[Event]:
+    return [kind(piece)] if piece else []
+
+
+def _in_order(edits: Any) -> list[tuple[Any, Path, Any]]:
+    """Return edits so that each fits the value as the ones before leave it.
+
+    Gradio compares lists from their beginning, so it only ever deletes at
+    their ends; but where it tells of several deletions their places are wrong.
+    Until 5.29.0 it gives the old ones, rising; since then it lowers each by the
+    deletions before it, those in other lists too (checked with its own code).
+    """
+    ordered: list[tuple[Any, Path, Any]] = []
+    deletions: list[int] = []
+    for edit in _listed(edits):
+        op, where, *value = _listed(edit)
+        path = tuple(_listed(where))
+        if op == "delete" and path and _number(path[-1]):
+            deletions.append(len(ordered))
+        ordered.append((op, path, value[0] if value else None))
+    if len(deletions) < 2:
+        return ordered
+    lists = {ordered[i][1][:-1] for i in deletions}
+    places = [ordered[i][1][-1] for i in deletions]
+    if len(lists) == 1 and len(set(places)) == 1:
+        return ordered
+    rising = len(lists) == 1 and places == sorted(set(places))
+    for i, place in zip(deletions, reversed(places), strict=True):
+        op, path, nothing = ordered[i]
+        ordered[i] = (op, (*path[:-1], place if rising else _LAST), nothing)
+    return ordered
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("an edit is a list")
+    return value
+
+
+def _edited(value: Any, op: Any, path: Path, new: Any) -> Any:
+    """Return *value* after one edit; it is changed in place."""
+    if not path:
+        if op != "replace":
+            raise ValueError(op)
+        return new
+    parent = value
+    for step in path[:-1]:
+        parent = _child(parent, step)
+    step = path[-1]
+    if op == "add" and isinstance(parent, list):
+        if not 0 <= step <= len(parent):
+            raise IndexError(step)
+        parent.insert(step, new)
+    elif op == "add" and isinstance(parent, dict):
+        parent[str(step)] = new
+    elif op == "replace":
+        _child(parent, step)
+        parent[step] = new
+    elif op == "delete":
+        if step == _LAST and isinstance(parent, list):
+            parent.pop()
+        else:
+            _child(parent, step)
+            del parent[step]
+    else:
+        raise ValueError(op)
+    return value
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int
+
+
+def _child(value: Any, step: Any) -> Any:
+    """Return what lies at *step* of a list or dict."""
+    if isinstance(value, list) and (not _number(step) or step < 0):
+        raise IndexError(step)
+    if not isinstance(value, (list, dict)):
+        raise TypeError(step)
+    return value[step]
