@@ -16,40 +16,40 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlsplit
 
 from c4ai_clients.emulator.chatui_eras import ERAS
-from c4ai_clients.emulator.chatui_message import (
-    BrokenError,
-    Posted,
-    RefusedError,
-    placed,
-)
+from c4ai_clients.emulator.chatui_message import Posted, placed
 from c4ai_clients.emulator.chatui_pages import (
     data_json,
     models_list,
-    page,
     public_config,
 )
 from c4ai_clients.emulator.chatui_tree import Session, Thread
 from c4ai_clients.emulator.chatui_turn import KEEPALIVE, Turn, followed
 from c4ai_clients.emulator.replies import Model
 from c4ai_clients.emulator.settings import Settings
+from c4ai_clients.emulator.sveltekit import (
+    FORMS,
+    JSON,
+    BrokenError,
+    RefusedError,
+    Route,
+    Visit,
+    page,
+    step_of,
+)
 from c4ai_clients.emulator.wire import Exchange, Headers, Service, compact
 
 __all__ = ["ChatUI"]
 
-_JSON = [("content-type", "application/json")]
 _HTML = [("content-type", "text/html")]
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain")
 _TOO_MANY = "You are sending too many messages. Try again later."
 _NOT_YOURS = (
     "You don't have access to this conversation. If someone gave you this link, "
     "ask them to use the 'share' feature instead."
 )
-_MONTHS = 14 * 24 * 3600
 
 
 class ChatUI(Service):
@@ -80,10 +80,7 @@ class ChatUI(Service):
 
     def step(self, method: str, path: str) -> str:
         """Name what a request is for, from its first line alone."""
-        for wanted, pattern, name, _ in _ROUTES:
-            if method == wanted and re.fullmatch(pattern, path):
-                return name
-        return "other"
+        return step_of(_ROUTES, method, path)
 
     def refusal(self, status: int) -> tuple[Headers, bytes]:
         """Give headers and body with which a real server refuses."""
@@ -96,7 +93,7 @@ class ChatUI(Service):
         body = {"message": said or "An error occurred"}
         if not said:
             body["errorId"] = str(uuid.uuid4())
-        return _JSON, compact(body)
+        return JSON, compact(body)
 
     def rate_limit(self) -> tuple[int, Headers, bytes]:
         """Give the answer of a real server that is asked too often."""
@@ -105,28 +102,24 @@ class ChatUI(Service):
     def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
         name = exchange.request.cookies().get("hf-chat") or str(uuid.uuid4())
-        visit = _Visit(exchange, name)
+        visit = Visit(exchange, name, days=14)
         try:
             if self._turned_away(visit):
                 return
-            for method, pattern, _, route in _ROUTES:
-                found = re.fullmatch(pattern, exchange.request.path)
-                if found and method == exchange.request.method:
-                    route(self, visit, *found.groups())
-                    return
-            self._elsewhere(visit)
+            if not visit.routed(_ROUTES, self):
+                self._elsewhere(visit)
         except RefusedError as refused:
             visit.refused(refused.status, refused.message)
         except BrokenError:
             headers, body = self.refusal(500)
             visit.send(500, headers, body)
 
-    def _turned_away(self, visit: _Visit) -> bool:
+    def _turned_away(self, visit: Visit) -> bool:
         """Apply the hooks, which come before any route; True if they answered."""
         request = visit.exchange.request
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return False
-        if request.method == "POST" and request.content_type() in _FORMS:
+        if request.method == "POST" and request.content_type() in FORMS:
             origin = request.header("origin")
             if origin == "null":
                 headers, body = self.refusal(500)
@@ -148,11 +141,11 @@ class ChatUI(Service):
             return visit.hooked(405, "You need to accept the welcome modal first")
         return False
 
-    def _session(self, visit: _Visit) -> Session:
+    def _session(self, visit: Visit) -> Session:
         with self._lock:
             return self._sessions.setdefault(visit.name, Session())
 
-    def _thread(self, visit: _Visit, thread_id: str) -> Thread:
+    def _thread(self, visit: Visit, thread_id: str) -> Thread:
         if not re.fullmatch("[0-9a-f]{24}", thread_id):
             raise BrokenError
         thread = self._session(visit).threads.get(thread_id)
@@ -160,7 +153,7 @@ class ChatUI(Service):
             raise RefusedError(404, "Conversation not found")
         return thread
 
-    def _elsewhere(self, visit: _Visit) -> None:
+    def _elsewhere(self, visit: Visit) -> None:
         request = visit.exchange.request
         if request.path == "/conversation" and request.method == "GET":
             visit.exchange.send(302, [("location", "/")], chunked=True)
@@ -177,7 +170,7 @@ class ChatUI(Service):
             status = self.era.unknown_path
             visit.exchange.send(status, _HTML, page(), chunked=status == 200)
 
-    def _create(self, visit: _Visit) -> None:
+    def _create(self, visit: Visit) -> None:
         data = visit.posted_json()
         model = data.get("model") if isinstance(data, dict) else None
         preprompt = data.get("preprompt") if isinstance(data, dict) else None
@@ -205,7 +198,7 @@ class ChatUI(Service):
             answer["conversation"] = compact(thread.superjson()).decode()
         visit.json(answer)
 
-    def _page_data(self, visit: _Visit, thread_id: str = "") -> None:
+    def _page_data(self, visit: Visit, thread_id: str = "") -> None:
         request = visit.exchange.request
         mask = request.query.get("x-sveltekit-invalidated", "11")
         headers = [("cache-control", "private, no-store"), ("vary", "Accept")]
@@ -213,7 +206,7 @@ class ChatUI(Service):
             wanted = mask.ljust(2, "0")
             skip = [None if each == "1" else {"type": "skip"} for each in wanted]
             body = compact({"type": "data", "nodes": skip}) + b"\n"
-            visit.exchange.send(200, _JSON + headers, body)
+            visit.exchange.send(200, JSON + headers, body)
             return
         session = self._session(visit)
         shown = self._shown(visit, thread_id) if thread_id else None
@@ -223,7 +216,7 @@ class ChatUI(Service):
         head = [("content-type", kind), *headers]
         visit.exchange.send(200, head, text.encode(), chunked=streamed)
 
-    def _shown(self, visit: _Visit, thread_id: str) -> Thread | dict[str, Any]:
+    def _shown(self, visit: Visit, thread_id: str) -> Thread | dict[str, Any]:
         thread = self._session(visit).threads.get(thread_id)
         if thread:
             return thread
@@ -239,7 +232,7 @@ class ChatUI(Service):
         with self._lock:
             return any(thread_id in each.threads for each in self._sessions.values())
 
-    def _plain(self, visit: _Visit, thread_id: str) -> None:
+    def _plain(self, visit: Visit, thread_id: str) -> None:
         try:
             thread = self._thread(visit, thread_id)
             shown = thread.plain_v2() if self.era.api_v2 else thread.plain()
@@ -247,7 +240,7 @@ class ChatUI(Service):
         except RefusedError as refused:
             visit.json({"message": refused.message}, status=refused.status)
 
-    def _v2(self, visit: _Visit, thread_id: str) -> None:
+    def _v2(self, visit: Visit, thread_id: str) -> None:
         if not self.era.api_v2:
             self._elsewhere(visit)
             return
@@ -262,7 +255,7 @@ class ChatUI(Service):
         else:
             visit.json(thread.superjson())
 
-    def _v2_refused(self, visit: _Visit, thread_id: str) -> None:
+    def _v2_refused(self, visit: Visit, thread_id: str) -> None:
         if self._foreign(thread_id):
             status, said = 403, _NOT_YOURS
         elif re.fullmatch("[0-9a-f]{24}", thread_id):
@@ -277,7 +270,7 @@ class ChatUI(Service):
             return
         raise RefusedError(status, said)
 
-    def _message(self, visit: _Visit, thread_id: str) -> None:
+    def _message(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)
         settings = self._settings
         self._count_attempt(visit)
@@ -303,7 +296,7 @@ class ChatUI(Service):
         survives = self.era.survives
         visit.exchange.stream(200, headers, turn.script(), survives=survives)
 
-    def _count_attempt(self, visit: _Visit) -> None:
+    def _count_attempt(self, visit: Visit) -> None:
         """Refuse above the limit; an attempt that fails has counted too."""
         limit = self._settings.messages_per_minute
         if limit is None:
@@ -315,7 +308,7 @@ class ChatUI(Service):
             if len(recent) > limit:
                 raise RefusedError(429, _TOO_MANY)
 
-    def _stop(self, visit: _Visit, thread_id: str) -> None:
+    def _stop(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)
         self._goodbye("stop")
         seen = None
@@ -326,7 +319,7 @@ class ChatUI(Service):
         thread.stop(seen)
         visit.send(200, [], chunked=True)
 
-    def _follow(self, visit: _Visit, thread_id: str) -> None:
+    def _follow(self, visit: Visit, thread_id: str) -> None:
         if not self.era.resume:
             self._elsewhere(visit)
             return
@@ -343,7 +336,7 @@ class ChatUI(Service):
         ]
         visit.exchange.stream(200, headers, script, live=True)
 
-    def _save_settings(self, visit: _Visit) -> None:
+    def _save_settings(self, visit: Visit) -> None:
         data = visit.posted_json()
         if not isinstance(data, dict):
             raise BrokenError
@@ -352,7 +345,7 @@ class ChatUI(Service):
             self._session(visit).accepted = bool(accepted)
         visit.send(200, [], chunked=True)
 
-    def _models(self, visit: _Visit) -> None:
+    def _models(self, visit: Visit) -> None:
         if visit.exchange.request.path == "/api/models":
             visit.json(models_list(self._settings))
         elif self.era.api_v2:
@@ -360,7 +353,7 @@ class ChatUI(Service):
         else:
             self._elsewhere(visit)
 
-    def _listed(self, visit: _Visit) -> None:
+    def _listed(self, visit: Visit) -> None:
         session = self._session(visit)
         if visit.exchange.request.method == "DELETE":
             if not self.era.delete_all:
@@ -384,19 +377,19 @@ class ChatUI(Service):
             return row
         return {**row, "assistantId": None, "modelTools": False}
 
-    def _delete(self, visit: _Visit, thread_id: str) -> None:
+    def _delete(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)
         self._goodbye("delete")
         del self._session(visit).threads[thread.id]
         visit.send(200, [], chunked=True)
 
-    def _patch(self, visit: _Visit, thread_id: str) -> None:
+    def _patch(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)
         title = visit.posted_json().get("title")
         thread.title = title if isinstance(title, str) else thread.title
         visit.send(200, [], chunked=True)
 
-    def _share(self, visit: _Visit, thread_id: str) -> None:
+    def _share(self, visit: Visit, thread_id: str) -> None:
         self._thread(visit, thread_id)
         name = secrets.token_hex(4)[:7]
         host = visit.exchange.request.header("host")
@@ -404,13 +397,13 @@ class ChatUI(Service):
         key = self.era.share_key
         visit.json({key: url if key == "url" else name})
 
-    def _output(self, visit: _Visit, thread_id: str, sha: str) -> None:
+    def _output(self, visit: Visit, thread_id: str, sha: str) -> None:
         stored = self._thread(visit, thread_id).files.get(sha)
         if stored is None:
             raise RefusedError(404, "File not found")
         visit.exchange.send(200, [("content-type", stored[0])], stored[1])
 
-    def _about(self, visit: _Visit, what: str) -> None:
+    def _about(self, visit: Visit, what: str) -> None:
         if what == "user":
             visit.json({"message": "Must be signed in"}, status=401)
         elif not self.era.api_v2:
@@ -424,68 +417,13 @@ class ChatUI(Service):
         else:
             visit.json({"json": None})
 
-    def _health(self, visit: _Visit) -> None:
+    def _health(self, visit: Visit) -> None:
         headers = [("content-type", "text/plain;charset=UTF-8")]
         visit.exchange.send(200, headers, b"OK", chunked=True)
 
 
-class _Visit:
-    """One request, with the session that it belongs to."""
-
-    def __init__(self, exchange: Exchange, name: str) -> None:
-        self.exchange = exchange
-        self.name = name
-
-    def cookie(self) -> Headers:
-        """Give the cookie that answers to POST set."""
-        if self.exchange.request.method != "POST":
-            return []
-        expires = formatdate(time.time() + _MONTHS, usegmt=True)
-        value = f"hf-chat={self.name}; Path=/; Expires={expires}"
-        return [("set-cookie", f"{value}; HttpOnly; Secure; SameSite=None")]
-
-    def send(
-        self, status: int, headers: Headers, body: bytes = b"", *, chunked: bool = False
-    ) -> None:
-        """Send an answer of a route."""
-        self.exchange.send(status, headers + self.cookie(), body, chunked=chunked)
-
-    def json(self, value: object, *, status: int = 200) -> None:
-        """Send the JSON answer of a route."""
-        self.send(status, _JSON, compact(value), chunked=True)
-
-    def refused(self, status: int, message: str) -> None:
-        """Send what SvelteKit makes of an `error()`."""
-        if "text/html" in self.exchange.request.header("accept"):
-            html = [("content-type", "text/html; charset=utf-8")]
-            self.send(status, html, page(message))
-        else:
-            self.send(status, _JSON, compact({"message": message}))
-
-    def hooked(self, status: int, message: str) -> bool:
-        """Send what a hook says, without a cookie; always True."""
-        request = self.exchange.request
-        asked = request.header("accept") + request.content_type()
-        if "application/json" in asked:
-            self.exchange.send(status, _JSON, compact({"error": message}), chunked=True)
-        else:
-            plain = [("content-type", "text/plain")]
-            self.exchange.send(status, plain, message.encode(), chunked=True)
-        return True
-
-    def posted_json(self) -> Any:
-        """Read the body as JSON, which it must be."""
-        request = self.exchange.request
-        if request.content_type() not in ("application/json", "text/plain"):
-            raise BrokenError
-        try:
-            return request.json()
-        except ValueError as error:
-            raise BrokenError from error
-
-
 _ID = "([^/]+)"
-_ROUTES: tuple[tuple[str, str, str, Callable[..., None]], ...] = (
+_ROUTES: tuple[Route, ...] = (
     ("POST", "/conversation", "create", ChatUI._create),
     ("GET", f"/conversation/{_ID}/__data.json", "conversation", ChatUI._page_data),
     ("GET", f"/api/conversation/{_ID}", "conversation", ChatUI._plain),

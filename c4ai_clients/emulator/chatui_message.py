@@ -16,25 +16,12 @@ from typing import Any
 from c4ai_clients.emulator.chatui_eras import Era
 from c4ai_clients.emulator.chatui_tree import Message, Thread
 from c4ai_clients.emulator.request import Form, Request
+from c4ai_clients.emulator.sveltekit import BrokenError, RefusedError
 
-__all__ = ["BrokenError", "Posted", "RefusedError", "is_uuid", "placed"]
+__all__ = ["Posted", "is_uuid", "placed"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _FILE_LIMIT = 10 * 1024 * 1024
-
-
-class RefusedError(Exception):
-    """SvelteKit's `error()`: a status and a message."""
-
-    def __init__(self, status: int, message: str) -> None:
-        """Say what the client will read."""
-        super().__init__(status, message)
-        self.status = status
-        self.message = message
-
-
-class BrokenError(Exception):
-    """What the real server did not expect, and answers with 500."""
 
 
 def is_uuid(value: object) -> bool:

@@ -14,18 +14,9 @@ from c4ai_clients.emulator.chatui_tree import (
 )
 from c4ai_clients.emulator.settings import Settings
 
-__all__ = ["data_json", "models_list", "page", "public_config"]
+__all__ = ["data_json", "models_list", "public_config"]
 
 _SITE = "https://huggingface.co"
-
-
-def page(title: str = "HuggingChat") -> bytes:
-    """Give an HTML page."""
-    return (
-        '<!doctype html>\n<html lang="en" class="h-full">\n\t<head>\n'
-        f'\t\t<meta charset="utf-8" />\n\t\t<title>{title}</title>\n'
-        "\t</head>\n\t<body></body>\n</html>\n"
-    ).encode()
 
 
 def models_list(settings: Settings, *, v2: bool = False) -> list[dict[str, Any]]:

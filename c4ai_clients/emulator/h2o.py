@@ -16,15 +16,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from typing import Any
 from urllib.parse import urlsplit
 
-from c4ai_clients.emulator.chatui_message import BrokenError, RefusedError, is_uuid
-from c4ai_clients.emulator.chatui_pages import page
+from c4ai_clients.emulator.chatui_message import is_uuid
 from c4ai_clients.emulator.chatui_tree import Undefined, devalue
 from c4ai_clients.emulator.replies import Answer, Model, ModelFailedError
 from c4ai_clients.emulator.settings import Settings
+from c4ai_clients.emulator.sveltekit import (
+    FORMS,
+    JSON,
+    BrokenError,
+    RefusedError,
+    Route,
+    Visit,
+    page,
+    step_of,
+)
 from c4ai_clients.emulator.wire import (
     Exchange,
     GoneError,
@@ -38,7 +46,6 @@ from c4ai_clients.emulator.wire import (
 
 __all__ = ["H2O"]
 
-_JSON = [("content-type", "application/json")]
 _TGI = [
     ("access-control-allow-origin", "*"),
     ("cache-control", "no-cache"),
@@ -47,14 +54,12 @@ _TGI = [
     ("x-accel-buffering", "no"),
     ("x-compute-type", "1-emulated"),
 ]
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain")
 _TOO_MANY = "You are sending too many messages. Try again later."
 _NOT_YOURS = (
     "You don't have access to this conversation. If someone gave you this link, "
     "ask them to use the 'share' feature instead."
 )
 _ERROR_TYPES = {422: "validation", 429: "overloaded"}
-_YEAR = 365 * 24 * 3600
 
 
 @dataclass
@@ -106,15 +111,12 @@ class H2O(Service):
 
     def step(self, method: str, path: str) -> str:
         """Name what a request is for, from its first line alone."""
-        for wanted, pattern, name, _ in _ROUTES:
-            if method == wanted and re.fullmatch(pattern, path):
-                return name
-        return "other"
+        return step_of(_ROUTES, method, path)
 
     def refusal(self, status: int) -> tuple[Headers, bytes]:
         """Give headers and body with which a real server refuses."""
         said = {404: "Conversation not found", 429: _TOO_MANY}
-        return _JSON, compact({"message": said.get(status, "Internal Error")})
+        return JSON, compact({"message": said.get(status, "Internal Error")})
 
     def rate_limit(self) -> tuple[int, Headers, bytes]:
         """Give the answer of a real server that is asked too often."""
@@ -123,15 +125,13 @@ class H2O(Service):
     def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
         request = exchange.request
-        visit = _Visit(exchange, request.cookies().get("hf-chat") or str(uuid.uuid4()))
+        name = request.cookies().get("hf-chat") or str(uuid.uuid4())
+        visit = Visit(exchange, name, days=365, on_get=True)
         if self._turned_away(visit):
             return
         try:
-            for method, pattern, _, route in _ROUTES:
-                found = re.fullmatch(pattern, request.path)
-                if found and method == request.method:
-                    route(self, visit, *found.groups())
-                    return
+            if visit.routed(_ROUTES, self):
+                return
             if request.path == "/conversation":
                 visit.send(302, [("location", "/")], chunked=True)
             elif re.fullmatch("/conversation/[^/]+", request.path):
@@ -145,12 +145,12 @@ class H2O(Service):
         except BrokenError:
             visit.refused(500, "Internal Error")
 
-    def _turned_away(self, visit: _Visit) -> bool:
+    def _turned_away(self, visit: Visit) -> bool:
         """Apply the hooks, which come before any route; True if they answered."""
         request = visit.exchange.request
         if request.method in ("GET", "HEAD"):
             return False
-        if request.method == "POST" and request.content_type() in _FORMS:
+        if request.method == "POST" and request.content_type() in FORMS:
             referer = request.header("referer")
             if not referer:
                 return visit.hooked(403, "Non-JSON form requests need to have a referer")
@@ -166,11 +166,11 @@ class H2O(Service):
             return visit.hooked(405, "You need to accept the welcome modal first")
         return False
 
-    def _session(self, visit: _Visit) -> _Session:
+    def _session(self, visit: Visit) -> _Session:
         with self._lock:
             return self._sessions.setdefault(visit.name, _Session())
 
-    def _talk(self, visit: _Visit, talk_id: str) -> _Talk:
+    def _talk(self, visit: Visit, talk_id: str) -> _Talk:
         if not re.fullmatch("[0-9a-f]{24}", talk_id):
             raise BrokenError
         talk = self._session(visit).talks.get(talk_id)
@@ -178,13 +178,13 @@ class H2O(Service):
             raise RefusedError(404, "Conversation not found")
         return talk
 
-    def _save_settings(self, visit: _Visit) -> None:
+    def _save_settings(self, visit: Visit) -> None:
         request = visit.exchange.request
-        fields = request.form().fields if request.content_type() in _FORMS else {}
+        fields = request.form().fields if request.content_type() in FORMS else {}
         model = fields.get("activeModel", self._settings.h2o_models[0])
         if not fields or model not in self._settings.h2o_models:
             error = {"type": "error", "error": {"message": "Internal Error"}}
-            visit.send(500, _JSON, compact(error))
+            visit.send(500, JSON, compact(error))
             return
         if fields.get("ethicsModalAccepted"):
             self._session(visit).accepted = True
@@ -193,10 +193,10 @@ class H2O(Service):
             visit.send(303, [("location", back)], chunked=True)
             return
         answer = {"type": "redirect", "status": 303, "location": back}
-        visit.send(200, _JSON, compact(answer))
+        visit.send(200, JSON, compact(answer))
 
-    def _create(self, visit: _Visit) -> None:
-        model = visit.posted().get("model")
+    def _create(self, visit: Visit) -> None:
+        model = _posted(visit).get("model")
         if model not in self._settings.h2o_models:
             raise BrokenError
         session = self._session(visit)
@@ -204,10 +204,10 @@ class H2O(Service):
         session.talks[talk.id] = talk
         visit.json({"conversationId": talk.id})
 
-    def _message(self, visit: _Visit, talk_id: str) -> None:
+    def _message(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
         self._count_attempt(visit)
-        asked = _Asked.read(visit.posted())
+        asked = _Asked.read(_posted(visit))
         history = talk.messages
         if asked.retry:
             ids = [each["id"] for each in history]
@@ -221,7 +221,7 @@ class H2O(Service):
             status = int(refused[1])
             kind = _ERROR_TYPES.get(status, "generation")
             body = compact({"error": refused[2], "error_type": kind})
-            visit.send(status, _JSON, body, chunked=True)
+            visit.send(status, JSON, body, chunked=True)
             return
         if not asked.stream:
             self._whole(visit, answer)
@@ -230,7 +230,7 @@ class H2O(Service):
         script = self._paced(events)
         visit.exchange.stream(200, _TGI + visit.cookie(), script, survives=True)
 
-    def _count_attempt(self, visit: _Visit) -> None:
+    def _count_attempt(self, visit: Visit) -> None:
         """Refuse above the limit, which this version counts one too late."""
         limit = self._settings.messages_per_minute
         if limit is None:
@@ -242,12 +242,12 @@ class H2O(Service):
                 raise RefusedError(429, _TOO_MANY)
             recent.append(time.monotonic())
 
-    def _whole(self, visit: _Visit, answer: Answer) -> None:
+    def _whole(self, visit: Visit, answer: Answer) -> None:
         try:
             text = join_halves("".join(answer.said()))
         except ModelFailedError as failure:
             body = compact({"error": str(failure), "error_type": "generation"})
-            visit.send(500, _JSON, body, chunked=True)
+            visit.send(500, JSON, body, chunked=True)
             return
         visit.json([{"generated_text": text}])
 
@@ -307,29 +307,29 @@ class H2O(Service):
         talk.messages = [*history, question, {**said, "id": asked.response_id}]
         talk.summary = answer.title or f"About {asked.inputs[:40]}"
 
-    def _summarize(self, visit: _Visit, talk_id: str) -> None:
+    def _summarize(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
         talk.title = talk.summary or talk.title
         visit.json({"title": talk.title})
 
-    def _stop(self, visit: _Visit, talk_id: str) -> None:
+    def _stop(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
         self._goodbye("stop")
         talk.stopped_at = time.monotonic()
         visit.send(200, [], chunked=True)
 
-    def _delete(self, visit: _Visit, talk_id: str) -> None:
+    def _delete(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
         self._goodbye("delete")
         del self._session(visit).talks[talk.id]
         visit.send(200, [], chunked=True)
 
-    def _patch(self, visit: _Visit, talk_id: str) -> None:
+    def _patch(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
-        talk.title = str(visit.posted().get("title") or talk.title)
+        talk.title = str(_posted(visit).get("title") or talk.title)
         visit.send(200, [], chunked=True)
 
-    def _page_data(self, visit: _Visit, talk_id: str = "") -> None:
+    def _page_data(self, visit: Visit, talk_id: str = "") -> None:
         query = visit.exchange.request.query
         mask = query.get("x-sveltekit-invalidated", "1_1")
         layout, _, wanted = mask.partition("_")
@@ -340,10 +340,10 @@ class H2O(Service):
         else:
             nodes.append(skip)
         text = f'{{"type":"data","nodes":[{",".join(nodes)}]}}\n'
-        headers = [("cache-control", "private, no-store"), *_JSON]
+        headers = [("cache-control", "private, no-store"), *JSON]
         visit.send(200, headers, utf8(text))
 
-    def _layout(self, visit: _Visit) -> str:
+    def _layout(self, visit: Visit) -> str:
         session = self._session(visit)
         models = [
             {"id": name, "name": name, "displayName": name, "parameters": {}}
@@ -367,7 +367,7 @@ class H2O(Service):
         }
         return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{{}}}}'
 
-    def _page(self, visit: _Visit, talk_id: str) -> str:
+    def _page(self, visit: Visit, talk_id: str) -> str:
         try:
             talk = self._talk(visit, talk_id)
         except RefusedError as refused:
@@ -432,61 +432,16 @@ def _event(number: int, text: str, whole: str | None = None, *, special: bool = 
     return b"data:" + compact(event) + b"\n\n"
 
 
-class _Visit:
-    """One request, with the session that it belongs to."""
-
-    def __init__(self, exchange: Exchange, name: str) -> None:
-        self.exchange = exchange
-        self.name = name
-
-    def cookie(self) -> Headers:
-        """Give the cookie, which every routed answer sets."""
-        expires = formatdate(time.time() + _YEAR, usegmt=True)
-        value = f"hf-chat={self.name}; Path=/; Expires={expires}"
-        return [("set-cookie", f"{value}; HttpOnly; Secure; SameSite=None")]
-
-    def send(
-        self, status: int, headers: Headers, body: bytes = b"", *, chunked: bool = False
-    ) -> None:
-        """Send an answer of a route."""
-        self.exchange.send(status, headers + self.cookie(), body, chunked=chunked)
-
-    def json(self, value: object) -> None:
-        """Send the JSON answer of a route."""
-        self.send(200, _JSON, compact(value), chunked=True)
-
-    def refused(self, status: int, message: str) -> None:
-        """Send what SvelteKit makes of an error."""
-        if "text/html" in self.exchange.request.header("accept"):
-            self.send(status, [("content-type", "text/html; charset=utf-8")], page(message))
-        else:
-            self.send(status, _JSON, compact({"message": message}))
-
-    def hooked(self, status: int, message: str) -> bool:
-        """Send what a hook says, without a cookie; always True."""
-        request = self.exchange.request
-        if "application/json" in request.header("accept") + request.content_type():
-            self.exchange.send(status, _JSON, compact({"error": message}), chunked=True)
-        else:
-            plain = [("content-type", "text/plain")]
-            self.exchange.send(status, plain, message.encode(), chunked=True)
-        return True
-
-    def posted(self) -> dict[str, Any]:
-        """Read the body, which must be a JSON object and say so."""
-        request = self.exchange.request
-        try:
-            data = request.json() if request.content_type() else None
-        except ValueError as error:
-            raise BrokenError from error
-        if not isinstance(data, dict):
-            raise BrokenError
-        return data
+def _posted(visit: Visit) -> dict[str, Any]:
+    data = visit.posted_json()
+    if not isinstance(data, dict):
+        raise BrokenError
+    return data
 
 
 _ESCAPED = "<>/\u2028\u2029"
 _ID = "([^/]+)"
-_ROUTES: tuple[tuple[str, str, str, Callable[..., None]], ...] = (
+_ROUTES: tuple[Route, ...] = (
     ("POST", "/settings", "settings", H2O._save_settings),
     ("POST", "/conversation", "create", H2O._create),
     ("POST", f"/conversation/{_ID}", "message", H2O._message),

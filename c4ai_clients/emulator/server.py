@@ -39,7 +39,8 @@ class Emulator:
     sequence, an answer that nobody asked for fails the block on leaving it.
 
     Args:
-        protocols: Any of "chat-ui", "h2o", "autonomous", "gradio".
+        protocols: Any of "chat-ui", "h2o", "autonomous", "gradio", or names
+            of providers that speak them.
         era: Which chat-ui: "B0", "B", "B2", "D", "C1", "C"; "A" and "A2" are
             chat-ui of 2023, which the protocol "h2o" always is.
         version: Which Gradio, such as "4.44.1", "5.50.0", "6.31.0".
@@ -61,7 +62,7 @@ class Emulator:
 
     def __init__(
         self,
-        protocols: Iterable[str] = ("chat-ui", "h2o", "autonomous", "gradio"),
+        protocols: str | Iterable[str] = ("chat-ui", "h2o", "autonomous", "gradio"),
         *,
         era: str = "B",
         version: str = "5.50.0",
@@ -97,7 +98,9 @@ class Emulator:
         self._ports = dict(ports or {})
         self._exchange = {"framing": framing, "chunk_tokens": chunk_tokens}
         self._listeners: dict[str, Listener] = {}
-        self._services = {name: self._service(name, era, version, pace) for name in protocols}
+        asked = (protocols,) if isinstance(protocols, str) else protocols
+        names = dict.fromkeys(_PORTS.get(name, name) for name in asked)
+        self._services = {name: self._service(name, era, version, pace) for name in names}
 
     def _service(self, name: str, era: str, version: str, pace: float) -> Service:
         goodbye = self.goodbyes.append

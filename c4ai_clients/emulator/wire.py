@@ -294,6 +294,8 @@ class Exchange:
         return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
     def _write(self, data: bytes) -> None:
+        if self.request.method == "HEAD":
+            return
         if self._gzip:
             data = self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
         due = self._due
@@ -316,6 +318,9 @@ class Exchange:
         self._sent += len(data)
 
     def _end(self) -> None:
+        if self.request.method == "HEAD":
+            self.finished = True
+            return
         if self._due and self._due.at == self._sent:
             self._fire(b"")
         if self._gzip:
