@@ -177,11 +177,11 @@ class Growing:
 
 def _whole(text: str) -> tuple[str, str]:
     """Return *text* up to a surrogate whose other half is still to come, and that."""
-    if "\ud800" <= text[-1:] <= "\udbff":
-        return text[:-1], text[-1]
     if "\ud800" <= text[:1] <= "\udbff":
         pair = text[:2].encode("utf-16-le", "surrogatepass")
         text = pair.decode("utf-16-le", "surrogatepass") + text[2:]
+    if "\ud800" <= text[-1:] <= "\udbff":
+        return text[:-1], text[-1]
     return text, ""
 
 
