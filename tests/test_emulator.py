@@ -26,6 +26,7 @@ import trustme
 from conftest import wait_until
 
 from c4ai_clients.emulator import Answer, Emulator, Fault, Request
+from c4ai_clients.emulator.gradio_versions import differences
 
 CAPTURES = Path(__file__).parent / "captures"
 TOKENS = re.split(
@@ -1513,3 +1514,98 @@ def test_a_provider_that_is_not_served_has_no_url() -> None:
     with Emulator(("h2o",)) as emulator:
         with pytest.raises(ValueError, match="'qwen' is not served here, but h2o"):
             emulator.url("qwen")
+
+
+RICH = Answer(
+    "The answer",
+    tool=("calculator", "42"),
+    sources=["http://127.0.0.1/a"],
+    files=[("plot.png", "image/png", b"\x89PNG")],
+)
+
+
+@pytest.mark.parametrize("era", ["B", "C"])
+def test_chatui_tells_of_tools_sources_and_files(era: str) -> None:
+    """The updates come before the text, in the keys of their era."""
+    with Emulator(("chat-ui",), era=era, replies=RICH) as emulator:
+        turn = conversation(emulator)
+        told = [each for each in lines_of(turn.ask().body) if each["type"] != "stream"]
+        kinds = [f"{each['type']} {each.get('subtype', '')}".strip() for each in told]
+        search = ["webSearch update", "webSearch update", "webSearch sources", "webSearch finished"]
+        tool = ["tool call", *(["tool eta"] if era == "C" else []), "tool result"]
+        (file,) = [each for each in told if each["type"] == "file"]
+        path = f"/conversation/{turn.thread}/output/{file['sha']}"
+        found = ask(turn.url, "GET", path, headers={"Cookie": turn.cookie})
+
+        wanted = [*(search if era == "B" else []), *tool, "file", "title", "finalAnswer"]
+        assert [kind for kind in kinds if kind not in ("status", "title")] == [
+            kind for kind in wanted if kind != "title"
+        ]
+        assert (found.body, found.header("content-type")) == (b"\x89PNG", "image/png")
+        call = next(each for each in told if each.get("subtype") == "call")
+        assert ("argumentsRaw" in call) == (era == "C")
+
+
+def test_chatui_web_search_without_sources_says_why() -> None:
+    """Asked for and not configured, it is an error, and the answer follows."""
+    with Emulator(("chat-ui",), replies="Hi") as emulator:
+        told = lines_of(conversation(emulator).ask(web_search=True).body)
+
+        assert [each["subtype"] for each in told if each["type"] == "webSearch"] == [
+            "update",
+            "error",
+            "finished",
+        ]
+        assert told[-1]["text"] == "Hi"
+
+
+def test_a_final_text_of_its_own_is_what_is_stored() -> None:
+    """The server's last word may differ from what was streamed."""
+    with Emulator(("chat-ui",), replies=Answer("Hi there", final="Hello")) as emulator:
+        turn = conversation(emulator)
+
+        assert lines_of(turn.ask().body)[-1]["text"] == "Hello"
+        assert turn.messages()[-1]["content"] == "Hello"
+
+
+def test_gradio_shows_thinking_logs_and_rewrites() -> None:
+    """Thinking is a message of its own, logs come first, rewrites replace."""
+    answer = Answer("Done", reasoning="hm", status_updates=["Warming up"], rewrites=["Wait"])
+    with Emulator(("gradio",), chatbot="messages", replies=answer) as emulator:
+        events = events_of(first_answer(emulator, "gradio").body)
+        last = events[-2]["output"]["data"][1]
+
+        assert [each["msg"] for each in events[:3]] == ["estimation", "process_starts", "log"]
+        assert events[2]["log"] == "Warming up"
+        assert events[4]["output"]["data"][1] == [["replace", [2, "content"], "Done"]]
+        assert [each["metadata"] for each in last] == [None, {"title": "Thinking"}, None]
+
+
+def test_gradio_edits_of_a_shorter_list_are_as_wrong_as_the_servers() -> None:
+    """Older versions count deletions by old positions; from 5.29.1 they shift."""
+    old, new = [1, 2, 3, 4], [1, 2]
+    assert differences(old, new, shift=False) == [["delete", [2], None], ["delete", [3], None]]
+    assert differences(old, new, shift=True) == [["delete", [2], None], ["delete", [2], None]]
+    assert differences({"a": "x", "b": 1}, {"a": "xy", "c": 2}, shift=True) == [
+        ["append", ["a"], "y"],
+        ["delete", ["b"], None],
+        ["add", ["c"], 2],
+    ]
+
+
+def test_head_has_no_body() -> None:
+    """The headers of the answer and nothing else, so the connection goes on."""
+    with Emulator(("chat-ui",)) as emulator:
+        connection = http.client.HTTPConnection(emulator.url("chat-ui").split("//")[1])
+        assert ask_on(connection, "HEAD", "/").body == b""
+        assert ask_on(connection, "GET", "/healthcheck").body == b"OK"
+        connection.close()
+
+        assert emulator.connections == 1
+
+
+def test_protocols_may_be_named_by_their_providers() -> None:
+    """One name needs no list, and a provider stands for what it speaks."""
+    with Emulator("qwen") as emulator:
+        assert emulator.url("qwen") == emulator.url("gradio")
+        assert ask(emulator.url("qwen"), "GET", "/config").json()["version"] == "5.50.0"

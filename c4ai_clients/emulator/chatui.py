@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +32,9 @@ from c4ai_clients.emulator.settings import Settings
 from c4ai_clients.emulator.sveltekit import (
     FORMS,
     JSON,
+    NOT_YOURS,
+    TOO_MANY,
+    Attempts,
     BrokenError,
     RefusedError,
     Route,
@@ -45,11 +47,6 @@ from c4ai_clients.emulator.wire import Exchange, Headers, Service, compact
 __all__ = ["ChatUI"]
 
 _HTML = [("content-type", "text/html")]
-_TOO_MANY = "You are sending too many messages. Try again later."
-_NOT_YOURS = (
-    "You don't have access to this conversation. If someone gave you this link, "
-    "ask them to use the 'share' feature instead."
-)
 
 
 class ChatUI(Service):
@@ -76,7 +73,7 @@ class ChatUI(Service):
         self._goodbye = goodbye
         self._lock = threading.RLock()
         self._sessions: dict[str, Session] = {}
-        self._attempts: dict[str, list[float]] = {}
+        self._attempts = Attempts(settings.messages_per_minute)
 
     def step(self, method: str, path: str) -> str:
         """Name what a request is for, from its first line alone."""
@@ -88,7 +85,7 @@ class ChatUI(Service):
             401: "You have to be logged in.",
             403: "Forbidden",
             404: "Conversation not found",
-            429: _TOO_MANY,
+            429: TOO_MANY,
         }.get(status)
         body = {"message": said or "An error occurred"}
         if not said:
@@ -221,7 +218,7 @@ class ChatUI(Service):
         if thread:
             return thread
         if self._foreign(thread_id):
-            return {"message": _NOT_YOURS, "status": 403}
+            return {"message": NOT_YOURS, "status": 403}
         if len(thread_id) == 7:
             return {"message": "Conversation not found", "status": 404}
         if re.fullmatch("[0-9a-f]{24}", thread_id):
@@ -257,7 +254,7 @@ class ChatUI(Service):
 
     def _v2_refused(self, visit: Visit, thread_id: str) -> None:
         if self._foreign(thread_id):
-            status, said = 403, _NOT_YOURS
+            status, said = 403, NOT_YOURS
         elif re.fullmatch("[0-9a-f]{24}", thread_id):
             status, said = 404, "Conversation not found."
         elif len(thread_id) == 7:
@@ -273,7 +270,7 @@ class ChatUI(Service):
     def _message(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)
         settings = self._settings
-        self._count_attempt(visit)
+        self._attempts.add(visit.name)
         if settings.max_messages is not None and len(thread.messages) > settings.max_messages:
             said = f"This conversation has more than {settings.max_messages} messages."
             raise RefusedError(429, f"{said} Start a new one to continue")
@@ -295,18 +292,6 @@ class ChatUI(Service):
         headers = [("content-type", self.era.content_type), *visit.cookie()]
         survives = self.era.survives
         visit.exchange.stream(200, headers, turn.script(), survives=survives)
-
-    def _count_attempt(self, visit: Visit) -> None:
-        """Refuse above the limit; an attempt that fails has counted too."""
-        limit = self._settings.messages_per_minute
-        if limit is None:
-            return
-        with self._lock:
-            recent = self._attempts.setdefault(visit.name, [])
-            recent[:] = [each for each in recent if each > time.monotonic() - 60]
-            recent.append(time.monotonic())
-            if len(recent) > limit:
-                raise RefusedError(429, _TOO_MANY)
 
     def _stop(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)

@@ -1,8 +1,32 @@
 """What can go wrong, by name, and which request it happens to.
 
+In the middle of an answer, at a byte of it:
+
+* ``cut``: an orderly end there, without the rest of the framing.
+* ``reset``: the same by a reset.
+* ``stall``: nothing for `seconds`, then the rest.
+* ``drip``: the rest byte by byte, one every `seconds`.
+* ``keepalives``: the protocol's keep-alives for `seconds`, then the rest.
+
+In place of the answer, so that the message is not processed:
+
+* ``status``, ``rate_limit``: a refusal as a real server of that protocol says it.
+* ``html``, ``empty``, ``json``, ``garbage``: a 200 that is no answer.
+* ``unread``: the body is never read; the socket stays open for `seconds`.
+* ``deaf``: the connection ends without a byte of reply.
+
+Around an answer that is otherwise right:
+
+* ``informational``: 1xx answers before it.
+* ``length``: a Content-Length larger than the body.
+* ``close``: the connection ends behind it, unannounced.
+* ``tail``: its body stays open for `seconds` after the protocol's end mark.
+* ``upstream``: the model fails after `at` tokens, in the protocol's own way.
+* ``slow_queue``: Gradio's queue moves for `seconds` before it starts.
+
 A fault counts the requests of its own step from the moment it was added, so
 ``nth=2`` is the second one that it has seen. The earliest added fault that is
-due wins. How each kind looks on the wire is told in `wire.Exchange`.
+due wins.
 """
 
 from __future__ import annotations
@@ -47,8 +71,9 @@ class Fault:
         step: The step it happens to, as in `Request.step`.
         at: Bytes of body after which it happens, counted as they go into the
             framing (so compressed bytes where the body is gzip); ``0`` is right
-            after the headers, ``None`` before the status line. For "upstream"
-            the token, for "informational" how many are sent.
+            after the headers, ``None`` before the status line, and beyond the
+            end it never happens. For "upstream" the tokens said before, for
+            "informational" how many are sent.
         nth: The first request of that step which it happens to.
         times: To how many requests in a row.
         seconds: How long, for the kinds that take time.

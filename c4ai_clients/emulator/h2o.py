@@ -10,22 +10,24 @@ of a turn that failed nothing is stored.
 from __future__ import annotations
 
 import re
-import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from c4ai_clients.emulator.chatui_message import is_uuid
 from c4ai_clients.emulator.chatui_tree import Undefined, devalue
+from c4ai_clients.emulator.h2o_turn import Asked, Talk, Turn
 from c4ai_clients.emulator.replies import Answer, Model, ModelFailedError
 from c4ai_clients.emulator.settings import Settings
 from c4ai_clients.emulator.sveltekit import (
     FORMS,
     JSON,
+    NOT_YOURS,
+    TOO_MANY,
+    Attempts,
     BrokenError,
     RefusedError,
     Route,
@@ -35,9 +37,7 @@ from c4ai_clients.emulator.sveltekit import (
 )
 from c4ai_clients.emulator.wire import (
     Exchange,
-    GoneError,
     Headers,
-    Script,
     Service,
     compact,
     join_halves,
@@ -54,31 +54,14 @@ _TGI = [
     ("x-accel-buffering", "no"),
     ("x-compute-type", "1-emulated"),
 ]
-_TOO_MANY = "You are sending too many messages. Try again later."
-_NOT_YOURS = (
-    "You don't have access to this conversation. If someone gave you this link, "
-    "ask them to use the 'share' feature instead."
-)
 _ERROR_TYPES = {422: "validation", 429: "overloaded"}
-
-
-@dataclass
-class _Talk:
-    """One conversation, a flat list."""
-
-    title: str
-    model: str
-    id: str = field(default_factory=lambda: secrets.token_hex(12))
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    stopped_at: float = 0.0
-    summary: str = ""
 
 
 @dataclass
 class _Session:
     """What belongs to one cookie."""
 
-    talks: dict[str, _Talk] = field(default_factory=dict)
+    talks: dict[str, Talk] = field(default_factory=dict)
     accepted: bool = False
 
 
@@ -107,7 +90,7 @@ class H2O(Service):
         self._goodbye = goodbye
         self._lock = threading.RLock()
         self._sessions: dict[str, _Session] = {}
-        self._attempts: dict[str, list[float]] = {}
+        self._attempts = Attempts(settings.messages_per_minute, late=True)
 
     def step(self, method: str, path: str) -> str:
         """Name what a request is for, from its first line alone."""
@@ -115,7 +98,7 @@ class H2O(Service):
 
     def refusal(self, status: int) -> tuple[Headers, bytes]:
         """Give headers and body with which a real server refuses."""
-        said = {404: "Conversation not found", 429: _TOO_MANY}
+        said = {404: "Conversation not found", 429: TOO_MANY}
         return JSON, compact({"message": said.get(status, "Internal Error")})
 
     def rate_limit(self) -> tuple[int, Headers, bytes]:
@@ -170,7 +153,7 @@ class H2O(Service):
         with self._lock:
             return self._sessions.setdefault(visit.name, _Session())
 
-    def _talk(self, visit: Visit, talk_id: str) -> _Talk:
+    def _talk(self, visit: Visit, talk_id: str) -> Talk:
         if not re.fullmatch("[0-9a-f]{24}", talk_id):
             raise BrokenError
         talk = self._session(visit).talks.get(talk_id)
@@ -200,14 +183,14 @@ class H2O(Service):
         if model not in self._settings.h2o_models:
             raise BrokenError
         session = self._session(visit)
-        talk = _Talk(f"Untitled {len(session.talks) + 1}", str(model))
+        talk = Talk(f"Untitled {len(session.talks) + 1}", str(model))
         session.talks[talk.id] = talk
         visit.json({"conversationId": talk.id})
 
     def _message(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
-        self._count_attempt(visit)
-        asked = _Asked.read(_posted(visit))
+        self._attempts.add(visit.name)
+        asked = Asked.read(_posted(visit))
         history = talk.messages
         if asked.retry:
             ids = [each["id"] for each in history]
@@ -226,21 +209,8 @@ class H2O(Service):
         if not asked.stream:
             self._whole(visit, answer)
             return
-        events = self._events(talk, history, asked, answer)
-        script = self._paced(events)
+        script = Turn(talk, history, asked, answer, self._pace).script()
         visit.exchange.stream(200, _TGI + visit.cookie(), script, survives=True)
-
-    def _count_attempt(self, visit: Visit) -> None:
-        """Refuse above the limit, which this version counts one too late."""
-        limit = self._settings.messages_per_minute
-        if limit is None:
-            return
-        with self._lock:
-            recent = self._attempts.setdefault(visit.name, [])
-            recent[:] = [each for each in recent if each > time.monotonic() - 60]
-            if len(recent) > limit:
-                raise RefusedError(429, _TOO_MANY)
-            recent.append(time.monotonic())
 
     def _whole(self, visit: Visit, answer: Answer) -> None:
         try:
@@ -250,62 +220,6 @@ class H2O(Service):
             visit.send(500, JSON, body, chunked=True)
             return
         visit.json([{"generated_text": text}])
-
-    def _paced(self, events: Iterator[bytes]) -> Script:
-        for event in events:
-            if self._pace:
-                yield float(self._pace)
-            yield event
-
-    def _events(
-        self,
-        talk: _Talk,
-        history: list[dict[str, Any]],
-        asked: _Asked,
-        answer: Answer,
-    ) -> Iterator[bytes]:
-        """Give TGI's events, and store the turn when it is complete."""
-        started = time.monotonic()
-        text = ""
-        token: str | None = None
-        number = 0
-        try:
-            for following in answer.said():
-                if token is not None:
-                    yield _event(number, token)
-                number, token = number + 1, following
-                text += token
-                if talk.stopped_at > started:
-                    self._store(talk, history, asked, answer, text)
-                    # What this version does on stop-generating: no last chunk.
-                    raise GoneError("stopped")
-        except ModelFailedError as failure:
-            if token is not None:
-                yield _event(number, token)
-            error = {"error": str(failure), "error_type": "generation"}
-            yield b"data:" + compact(error) + b"\n\n"
-            return
-        whole = join_halves(text) if answer.final is None else answer.final
-        self._store(talk, history, asked, answer, whole)
-        if answer.finish == "length" and token is not None:
-            yield _event(number, token, whole)
-            return
-        if token is not None:
-            yield _event(number, token)
-        yield _event(0, "</s>", whole, special=True)
-
-    def _store(
-        self,
-        talk: _Talk,
-        history: list[dict[str, Any]],
-        asked: _Asked,
-        answer: Answer,
-        text: str,
-    ) -> None:
-        said = {"from": "assistant", "content": text.strip(), "webSearchId": asked.search}
-        question = {"content": asked.inputs, "from": "user", "id": asked.id}
-        talk.messages = [*history, question, {**said, "id": asked.response_id}]
-        talk.summary = answer.title or f"About {asked.inputs[:40]}"
 
     def _summarize(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
@@ -373,7 +287,7 @@ class H2O(Service):
         except RefusedError as refused:
             foreign = any(talk_id in each.talks for each in self._sessions.values())
             status = 403 if foreign else refused.status
-            said = _NOT_YOURS if foreign else f"{refused.message}."
+            said = NOT_YOURS if foreign else f"{refused.message}."
             return f'{{"type":"error","error":{{"message":"{said}"}},"status":{status}}}'
         except BrokenError:
             return '{"type":"error","error":{"message":"Internal Error"}}'
@@ -384,52 +298,6 @@ class H2O(Service):
             "searches": {},
         }
         return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{{}}}}'
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A message as it was posted."""
-
-    inputs: str
-    id: str
-    response_id: str
-    retry: bool
-    stream: bool
-    search: str | None
-
-    @classmethod
-    def read(cls, data: dict[str, Any]) -> _Asked:
-        """Read and check it; whatever is wrong is a 500 in this version."""
-        inputs, options = data.get("inputs"), data.get("options")
-        if not isinstance(inputs, str) or not isinstance(options, dict):
-            raise BrokenError
-        ids = [options.get("id"), options.get("response_id")]
-        if not inputs.strip() or any(x is not None and not is_uuid(x) for x in ids):
-            raise BrokenError
-        retry, search = options.get("is_retry", False), options.get("web_search_id", "")
-        if not isinstance(retry, bool) or search != "":
-            # No web search is emulated, so no id of one is known.
-            raise BrokenError
-        return cls(
-            inputs=inputs.strip(),
-            id=ids[0] or str(uuid.uuid4()),
-            response_id=ids[1] or str(uuid.uuid4()),
-            retry=retry,
-            stream=bool(data.get("stream")),
-            search=options.get("web_search_id"),
-        )
-
-
-def _event(number: int, text: str, whole: str | None = None, *, special: bool = False) -> bytes:
-    """Write one of TGI's events; there is no space after the colon."""
-    token = {
-        "id": 2 if special else 1000 + number,
-        "text": text,
-        "logprob": -0.1 if special else -0.25 * number,
-        "special": special,
-    }
-    event = {"token": token, "generated_text": whole, "details": None}
-    return b"data:" + compact(event) + b"\n\n"
 
 
 def _posted(visit: Visit) -> dict[str, Any]:

@@ -8,6 +8,7 @@ whether Accept or Content-Type name JSON.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -15,10 +16,27 @@ from typing import Any
 
 from c4ai_clients.emulator.wire import Exchange, Headers, compact
 
-__all__ = ["FORMS", "JSON", "BrokenError", "RefusedError", "Route", "Visit", "page", "step_of"]
+__all__ = [
+    "FORMS",
+    "JSON",
+    "NOT_YOURS",
+    "TOO_MANY",
+    "Attempts",
+    "BrokenError",
+    "RefusedError",
+    "Route",
+    "Visit",
+    "page",
+    "step_of",
+]
 
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded", "text/plain")
 JSON = [("content-type", "application/json")]
+TOO_MANY = "You are sending too many messages. Try again later."
+NOT_YOURS = (
+    "You don't have access to this conversation. If someone gave you this link, "
+    "ask them to use the 'share' feature instead."
+)
 
 #: Method, pattern of the path, the step it is, and what answers it.
 Route = tuple[str, str, str, Callable[..., None]]
@@ -53,6 +71,33 @@ def step_of(routes: tuple[Route, ...], method: str, path: str) -> str:
         if method == wanted and re.fullmatch(pattern, path):
             return name
     return "other"
+
+
+class Attempts:
+    """How many messages each session tried to send in the last minute.
+
+    Args:
+        limit: Above it, 429; None is no limit.
+        late: Let one more through, as versions did that counted after looking.
+    """
+
+    def __init__(self, limit: int | None, *, late: bool = False) -> None:
+        """Begin with none."""
+        self._limit = limit
+        self._late = late
+        self._lock = threading.Lock()
+        self._recent: dict[str, list[float]] = {}
+
+    def add(self, name: str) -> None:
+        """Count one, whether it will succeed or not; refuse it above the limit."""
+        if self._limit is None:
+            return
+        with self._lock:
+            since = time.monotonic() - 60
+            recent = [each for each in self._recent.get(name, []) if each > since]
+            self._recent[name] = [*recent, time.monotonic()]
+            if len(recent) >= self._limit + self._late:
+                raise RefusedError(429, TOO_MANY)
 
 
 class Visit:
