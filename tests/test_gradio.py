@@ -1,0 +1,1085 @@
+"""Gradio's queue against the emulator and the recordings, over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import pickle
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import wait_until
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from replay import Exchange, Replay, recorded
+
+from c4ai_clients import (
+    AuthError,
+    C4AIError,
+    CancelledError,
+    ConnectError,
+    Conversation,
+    IncompleteReplyError,
+    ModelError,
+    ModelNotFoundError,
+    NotFoundError,
+    ProtocolError,
+    RetryPolicy,
+    ServerError,
+    StatusError,
+    UsageError,
+)
+from c4ai_clients.emulator import Answer, Emulator
+from c4ai_clients.events import (
+    Finish,
+    Queued,
+    Reasoning,
+    Started,
+    Status,
+    Text,
+    Unknown,
+)
+from c4ai_clients.providers.gradio import Gradio, Qwen
+
+VERSIONS = ["4.2.0", "4.16.0", "4.19.2", "4.21.0", "4.44.1", "5.50.0", "6.31.0"]
+RECORDED = ["4.2.0", "4.16.0", "4.44.1", "5.50.0", "6.31.0"]
+LATE = ["4.44.1", "5.50.0", "6.31.0"]
+QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+
+HOSTILE = [
+    pytest.param(["ha", "ha", "ha"], id="repeats"),
+    pytest.param(["[", "]", "[[", '{"a": [1]}', "]]"], id="brackets"),
+    pytest.param(["a\u2028b", "\u2029", "\u0085", "c\nd"], id="separators"),
+    pytest.param(["\ud83d", "\ude00", "!"], id="halves"),
+    pytest.param(["👩‍👩‍👧‍👦", "é", "日本語"], id="emoji"),
+    pytest.param(["x" * 5000, "y"], id="long-token"),
+    pytest.param(["data: {}\n\n", "event: end\n\nx"], id="frames"),
+    pytest.param(["None", "null", "''"], id="words"),
+]
+
+
+def joined(tokens: list[str]) -> str:
+    raw = "".join(tokens).encode("utf-16-le", "surrogatepass")
+    return raw.decode("utf-16-le", "surrogatepass")
+
+
+@contextlib.contextmanager
+def replayed(*cases: str | list[Exchange]) -> Iterator[Replay]:
+    """Serve recordings one after the other, or exchanges made by hand."""
+    exchanges: list[Exchange] = []
+    for case in cases:
+        exchanges += recorded(f"gradio/{case}") if isinstance(case, str) else case
+    server = Replay(exchanges, 0.0)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def told(*messages: Any, cut: bool = False) -> list[Exchange]:
+    """The exchanges of one turn whose stream says *messages*; bytes are sent as they are."""
+    join = json.dumps({"event_id": "e1"}).encode()
+    body = [
+        (0.0, each if isinstance(each, bytes) else b"data: %s\n\n" % json.dumps(each).encode())
+        for each in messages
+    ]
+    stream = [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]
+    return [
+        Exchange(
+            *("POST", "/gradio_api/queue/join", 200, "OK"),
+            *([("content-type", "application/json")], [(0.0, join)], "complete"),
+        ),
+        Exchange(
+            *("GET", "/gradio_api/queue/data", 200, "OK"),
+            *(stream, body, "eof_before_end" if cut else "complete"),
+        ),
+    ]
+
+
+def generating(value: Any, **more: Any) -> dict[str, Any]:
+    output = {"data": ["", value, None], "is_generating": True}
+    return {"msg": "process_generating", "event_id": "e1", "output": output, **more}
+
+
+def completed(value: Any) -> dict[str, Any]:
+    output = {"data": ["", value, None], "is_generating": False}
+    return {"msg": "process_completed", "event_id": "e1", "output": output, "success": True}
+
+
+def finals(case: str, output: int = 1) -> list[tuple[str, str]]:
+    """The prompts of a recording, and the text of the value that each ended with."""
+    prompts, texts = [], []
+    for exchange in recorded(f"gradio/{case}"):
+        if exchange.request and "/queue/" in exchange.path:
+            prompts.append(json.loads(exchange.request)["data"][0])
+        for frame in exchange.body.split(b"\n\n"):
+            if b'"process_completed"' not in frame:
+                continue
+            value = json.loads(frame[6:])["output"]["data"][output]
+            while not isinstance(value, str):
+                value = (
+                    value.get("content", value.get("text"))
+                    if isinstance(value, dict)
+                    else value[-1]
+                )
+            texts.append(value)
+    return list(zip(prompts, texts, strict=True))
+
+
+@pytest.mark.parametrize("version", RECORDED)
+@pytest.mark.parametrize("case", ["first_turn", "second_turn"])
+def test_recorded__text_and_requests(version: str, case: str) -> None:
+    """The text is the server's last value, and each request the recorded one."""
+    turns = finals(f"{version}/{case}")
+    with replayed(f"{version}/config", f"{version}/{case}") as server, Qwen(server.url) as client:
+        conversation = client.conversation(system="You are a lab.")
+        for prompt, final in turns:
+            stream = conversation.stream(prompt)
+            assert final == "".join(stream)
+            assert (final, False) == (stream.reply().text, stream.reply().rewritten)
+        assert [] == server.left
+        assert [] == server.unexpected
+        sent = [json.loads(request.body) for request in server.requests if request.body]
+        wanted = [json.loads(row.request) for row in server.exchanges if row.request]
+
+    for body in (*sent, *wanted):
+        del body["session_hash"]
+        body.pop("event_id", None)
+    assert wanted == sent
+
+
+@pytest.mark.parametrize(
+    ("version", "case"),
+    [
+        *((version, "edits") for version in RECORDED),
+        *((version, "edits_messages") for version in LATE),
+        *((version, "second_turn_messages") for version in LATE),
+        *((version, "first_turn_messages") for version in LATE),
+        ("4.44.1", "shrink"),
+        ("5.50.0", "shrink"),
+        *((version, "estimation") for version in RECORDED),
+    ],
+)
+def test_recorded__final_text(version: str, case: str) -> None:
+    """Rewritten, shrunk, indented, thought over: the text is the server's last one."""
+    with replayed(f"{version}/config", f"{version}/{case}") as server, Gradio(server.url) as client:
+        for prompt, final in finals(f"{version}/{case}"):
+            stream = client.stream(prompt)
+            pieces = "".join(stream)
+            reply = stream.reply()
+            assert final == reply.text
+            assert reply.rewritten == (pieces != final)
+            assert not reply.rewritten or prompt in ("edit", "shrink")
+            assert ("Let me see" if prompt == "think" else "") == reply.reasoning
+        assert [] == server.left
+
+
+def test_recorded__modelscope() -> None:
+    """ModelScope's chatbot of dicts is read, and goes back as it was given."""
+    case = "4.44.1/ms_modelscope_chatbot"
+    rows = [row for row in recorded(f"gradio/{case}") if b"boom mid" not in row.request]
+    broken = next(i for i, row in enumerate(rows) if b'"success":false' in row.body)
+    del rows[broken]
+    turns = finals_of(rows)
+    with replayed(rows) as server, Qwen(server.url) as client:
+        conversation = client.conversation(system="You are a lab.")
+        for prompt, final in turns:
+            talk = conversation if prompt.startswith("echo") else client
+            assert final == talk.stream(prompt, system="You are a lab.").reply().text
+        sent = json.loads([request for request in server.requests if request.body][-1].body)
+
+    assert json.loads(rows[-2].request)["data"] == sent["data"]
+
+
+def finals_of(rows: list[Exchange]) -> list[tuple[str, str]]:
+    prompts = [json.loads(row.request)["data"][0] for row in rows if row.request]
+    texts = [
+        json.loads(frame[6:])["output"]["data"][1][-1][1]["text"]
+        for row in rows
+        for frame in row.body.split(b"\n\n")
+        if b'"process_completed"' in frame
+    ]
+    return list(zip(prompts, texts, strict=True))
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_recorded__chat_interface(version: str) -> None:
+    """A ChatInterface keeps one session for a conversation, and tells gr.Error's words."""
+    with replayed(f"{version}/chatinterface") as server, Gradio(server.url) as client:
+        first = client.stream("hi")
+        assert "".join(first).endswith("the the end...")
+        second = first.conversation.chat("echo second")
+        assert second.text.endswith("you said: echo second")
+        with pytest.raises(ModelError, match=r": lab: gr\.Error mid stream$") as caught:
+            first.conversation.chat("gr mid")
+        assert "Hello, wörld! " == caught.value.partial
+        sent = [json.loads(request.body) for request in server.requests if request.body]
+
+    assert 1 == len({body["session_hash"] for body in sent})
+    assert [["hi", None], ["echo second", None], ["gr mid", None]] == [
+        body["data"] for body in sent
+    ]
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_recorded__errors(version: str) -> None:
+    """Each failure of an app is a ModelError with its words, or says that there are none."""
+    with (
+        replayed(f"{version}/config", f"{version}/errors_show_error_off") as server,
+        Gradio(server.url) as client,
+    ):
+        for prompt, words, partial in [
+            ("boom first", "does not say why", ""),
+            ("gr first", "qwen|gradio, .*: lab: gr.Error before first yield$", ""),
+            ("boom mid", "does not say why", "Hello, wörld! "),
+            ("gr mid", r": lab: gr\.Error mid stream$", "Hello, wörld! "),
+            ("quota", "You have exceeded your GPU quota", "Hello, wörld! "),
+        ]:
+            with pytest.raises(ModelError, match=words) as caught:
+                client.chat(prompt)
+            assert partial == caught.value.partial
+        assert "" == client.chat("empty gen").text
+        assert [] == server.left
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_recorded__errors_that_are_shown(version: str) -> None:
+    """Where the app shows its errors, their words are the error's."""
+    with (
+        replayed(f"{version}/config", f"{version}/errors_show_error_on") as server,
+        Gradio(server.url) as client,
+    ):
+        for prompt, words in [
+            ("boom first", "lab: boom before first yield$"),
+            ("gr first", "lab: gr.Error before first yield$"),
+            ("boom mid", "lab: boom mid stream$"),
+        ]:
+            with pytest.raises(ModelError, match=words):
+                client.chat(prompt)
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_recorded__killed_server(version: str, quick: RetryPolicy) -> None:
+    """A server that dies mid-stream leaves an error, and nothing is asked again."""
+    with (
+        replayed(f"{version}/config", f"{version}/server_killed") as server,
+        Qwen(server.url, retry=quick) as client,
+    ):
+        with pytest.raises(IncompleteReplyError) as caught:
+            client.chat("slow 0.3")
+        client.close()
+
+        assert ("qwen", "stream", 1) == (
+            caught.value.provider,
+            caught.value.phase,
+            caught.value.attempts,
+        )
+        assert "Hello".startswith(caught.value.partial)
+        assert [] == [path for path in server.unexpected if "cancel" not in path]
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_recorded__stopped_queue(version: str, quick: RetryPolicy) -> None:
+    """A stopping server is left at its first word, and a stopped one is not asked again."""
+    with (
+        replayed(f"{version}/config", f"{version}/queue_closed") as server,
+        Qwen(server.url, retry=quick) as client,
+    ):
+        with pytest.raises(ModelError, match="Server stopped unexpectedly"):
+            client.chat("slow 0.3")
+        with pytest.raises(ServerError, match=r"Queue is stopped\.") as caught:
+            client.chat("hi")
+        assert (503, True, 1) == (
+            caught.value.status,
+            caught.value.lasting,
+            caught.value.attempts,
+        )
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_recorded__cancelled_by_somebody_else(version: str) -> None:
+    """An event that was cancelled on the server has no answer, which is an error."""
+    with (
+        replayed(f"{version}/config", f"{version}/cancel_queued") as server,
+        Qwen(server.url) as client,
+        pytest.raises(ModelError, match="cancelled there"),
+    ):
+        client.chat("echo queued")
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_recorded__session_unknown(version: str) -> None:
+    """A session that the server does not know is a NotFoundError, though the body is cut."""
+    lost = [row for row in recorded(f"gradio/{version}/session_unknown") if row.status == 200][:1]
+    join = recorded(f"gradio/{version}/first_turn")[:1]
+    with replayed(f"{version}/config", join, lost) as server, Qwen(server.url) as client:
+        with pytest.raises(NotFoundError, match="does not know this session: 404"):
+            client.chat("hi")
+        assert [] == server.unexpected
+
+
+@pytest.mark.parametrize("version", ["4.16.0", *LATE])
+def test_recorded__queue_full(version: str, quick: RetryPolicy) -> None:
+    """A full queue did not take the message, so it is asked again, and then told."""
+    full = f"{version}/queue_full"
+    with (
+        replayed(f"{version}/config", full, f"{version}/first_turn") as server,
+        Qwen(server.url, retry=quick) as client,
+    ):
+        assert client.chat("hi").text.endswith("end...")
+    with (
+        replayed(f"{version}/config", full, full, full) as server,
+        Qwen(server.url, retry=quick) as client,
+    ):
+        with pytest.raises(ServerError, match=r"Queue is full\. Max size is 2") as caught:
+            client.chat("hi")
+        assert (503, 3) == (caught.value.status, caught.value.attempts)
+
+
+def test_recorded__queue_full_before_4_9() -> None:
+    """Before 4.9 the stream says that the queue is full."""
+    with (
+        replayed("4.2.0/config", "4.2.0/queue_full") as server,
+        Qwen(server.url) as client,
+        pytest.raises(ServerError, match="queue is full"),
+    ):
+        client.chat("hi")
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_recorded__a_place_in_the_queue(version: str) -> None:
+    """The queue's places come as they move, with their size."""
+    with (
+        replayed(f"{version}/config", f"{version}/estimation") as server,
+        Qwen(server.url) as client,
+    ):
+        events = list(client.stream("slow 0.08 n2").events())
+    frames = [frame[6:] for row in server.exchanges for frame in row.body.split(b"\n\n")]
+    said = [json.loads(frame) for frame in frames if b'"estimation"' in frame]
+
+    assert [Queued(each["rank"], each["queue_size"], each["rank_eta"]) for each in said] == [
+        event for event in events if isinstance(event, Queued)
+    ]
+    assert 0 == said[-1]["rank"]
+    assert version == "4.44.1" or [1, 0] == [each["rank"] for each in said]
+    assert Status("started") in events
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_recorded__of_two_events_ours(version: str) -> None:
+    """Where a session has two events, only ours is followed."""
+    rows = recorded(f"gradio/{version}/two_events")
+    streams = [row for row in rows if row.method == "GET"]
+    for join in rows[:2]:
+        with replayed(f"{version}/config", [join], streams) as server, Qwen(server.url) as client:
+            stream = client.stream("x")
+            assert "".join(stream).endswith("the the end...")
+            assert not stream.reply().rewritten
+
+
+@pytest.mark.parametrize("layout", ["qwen", "chat_interface"])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("tokens", HOSTILE)
+def test_stream__text_is_exact(version: str, layout: str, tokens: list[str]) -> None:
+    """The pieces joined are the model's text, in every version."""
+    with (
+        Emulator(
+            ("gradio",), version=version, layout=layout, replies=Answer(tokens=tokens)
+        ) as emulator,
+        Gradio(emulator.url("gradio")) as client,
+    ):
+        stream = client.stream("Hi")
+        assert joined(tokens).strip() == "".join(stream).strip()
+        assert not stream.reply().rewritten
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length", "close", "gzip"])
+def test_stream__in_order(framing: str) -> None:
+    """Pieces come as the server sends them, however it frames them."""
+    with (
+        Emulator(("gradio",), replies=Answer(tokens=["a", "b", "c"]), framing=framing) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("Hi")
+        assert ["a", "b", "c"] == list(stream)
+        assert stream.done
+        assert "abc" == stream.text == stream.reply().text
+
+
+def test_stream__makes_one_conversation() -> None:
+    """Config once; then join and stream each turn, in a session of its own, on one connection."""
+    with (
+        Emulator(("gradio",), replies=["1", "2", "3"]) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("one", system="Be brief.", size="7B")
+        stream.reply()
+        stream.conversation.chat("two")
+        client.chat("three")
+
+    assert ["config", *["join", "stream"] * 3] == [request.step for request in emulator.requests]
+    joins = [request.json() for request in emulator.requests if request.step == "join"]
+    hashes = [body.pop("session_hash") for body in joins]
+    assert 3 == len(set(hashes))
+    assert all(len(name) == 10 and name.isalnum() and name == name.lower() for name in hashes)
+    shared = {"event_data": None, "fn_index": 3, "trigger_id": 25}
+    assert [
+        {"data": ["one", [], "Be brief.", "7B"], **shared},
+        {"data": ["two", [["one", "1"]], "Be brief.", "72B"], **shared},
+        {"data": ["three", [], QWEN_SYSTEM, "72B"], **shared},
+    ] == joins
+    assert hashes == [
+        request.query["session_hash"] for request in emulator.requests if request.step == "stream"
+    ]
+    assert 1 == emulator.connections
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_stream__cut_is_an_error_and_not_asked_again(version: str, quick: RetryPolicy) -> None:
+    """A cut reply raises with exactly what came, and the message is processed once."""
+    with (
+        Emulator(
+            ("gradio",), version=version, replies=Answer(tokens=["one ", "two ", "three"])
+        ) as emulator,
+        Qwen(emulator.url("qwen"), retry=quick) as client,
+    ):
+        emulator.fail("cut", at=700)
+        stream = client.stream("Hi")
+        with pytest.raises(IncompleteReplyError) as caught:
+            list(stream)
+
+        assert "one two three".startswith(caught.value.partial)
+        assert caught.value.partial == stream.text != "one two three"
+        assert 1 == emulator.processed
+        assert 1 == sum(request.step == "stream" for request in emulator.requests)
+
+
+@pytest.mark.parametrize("at", range(0, 1500, 37))
+def test_stream__cut_anywhere(at: int, quick: RetryPolicy) -> None:
+    """Wherever the stream is cut, it is complete by its end mark or it is an error."""
+    with (
+        Emulator(("gradio",), replies=Answer(tokens=["one ", "tw\u2028o ", "th😀ree"])) as emulator,
+        Qwen(emulator.url("qwen"), retry=quick) as client,
+    ):
+        emulator.fail("cut", at=at)
+        stream = client.stream("Hi")
+        with contextlib.suppress(IncompleteReplyError):
+            list(stream)
+
+        assert "one tw\u2028o th😀ree".startswith(stream.text)
+        assert not stream.done or "one tw\u2028o th😀ree" == stream.text
+
+
+def test_stream__ended_without_its_end_mark(quick: RetryPolicy) -> None:
+    """A body that ends cleanly without process_completed is not a reply."""
+    config = "5.50.0/config"
+    with (
+        replayed(config, told(generating([["q", "so far"]]))) as server,
+        Qwen(server.url, retry=quick) as client,
+        pytest.raises(IncompleteReplyError) as caught,
+    ):
+        client.chat("Hi")
+
+    assert "so far" == caught.value.partial
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_stream__model_error(version: str, quick: RetryPolicy) -> None:
+    """What the app says about its failure is a ModelError with the text so far."""
+    answer = Answer(tokens=["one ", "two"], error="upstream exploded", error_after=1)
+    with (
+        Emulator(("gradio",), version=version, replies=answer, show_error=True) as emulator,
+        Qwen(emulator.url("qwen"), retry=quick) as client,
+    ):
+        with pytest.raises(ModelError, match="upstream exploded") as caught:
+            client.chat("Hi")
+
+        assert "one" == caught.value.partial.strip()
+        assert 1 == emulator.processed
+        assert [] == emulator.goodbyes
+
+
+@pytest.mark.parametrize("step", ["config", "join"])
+def test_stream__refused_then_answered(step: str, quick: RetryPolicy) -> None:
+    """A step that was not taken is tried again; the message is processed once."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen"), retry=quick) as client:
+        emulator.fail("rate_limit", step=step)
+        assert client.chat("Hi").text
+        assert 1 == emulator.processed
+
+
+@pytest.mark.parametrize("leave", ["break", "cancel", "with", "drop"])
+@pytest.mark.parametrize(("version", "cancels"), [("4.16.0", 0), ("4.44.1", 1), ("6.31.0", 1)])
+def test_stream__leaving_hangs_up(leave: str, version: str, cancels: int) -> None:
+    """However a caller leaves, the server sees it go, and from 4.31 on is told so."""
+    with (
+        Emulator(
+            ("gradio",), version=version, replies=Answer(tokens=["word "] * 500), pace=0.02
+        ) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        if leave == "break":
+            for _ in client.stream("Hi"):
+                break
+        elif leave == "with":
+            with client.stream("Hi") as stream:
+                next(stream)
+        else:
+            stream = client.stream("Hi")
+            next(stream)
+            if leave == "cancel":
+                stream.cancel()
+                stream.cancel()
+                with pytest.raises(CancelledError):
+                    next(stream)
+            del stream
+
+        assert wait_until(lambda: emulator.hang_ups == ["stream"])
+        client.close()
+        requests = [request for request in emulator.requests if request.step == "cancel"]
+        assert cancels == len(requests)
+        for request in requests:
+            joined_with = next(r.json() for r in emulator.requests if r.step == "join")
+            assert joined_with["session_hash"] == request.json()["session_hash"]
+            assert 3 == request.json()["fn_index"]
+
+
+def test_cancel__from_another_thread() -> None:
+    """A reader blocked on a silent queue wakes with CancelledError."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+        emulator.fail("stall", at=0, seconds=30)
+        stream = client.stream("Hi")
+        timer = threading.Timer(0.2, stream.cancel)
+        timer.start()
+        with pytest.raises(CancelledError):
+            next(stream)
+        timer.join()
+
+        assert wait_until(lambda: emulator.hang_ups == ["stream"])
+
+
+def test_complete__no_goodbye() -> None:
+    """A complete reply is not cancelled, even by who leaves right after its end mark."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+        for event in client.stream("Hi").events():
+            if isinstance(event, Finish):
+                break
+        client.close()
+
+        assert "cancel" not in [request.step for request in emulator.requests]
+
+
+def test_events__everything_typed() -> None:
+    """Events tell the start, the queue, logs, thoughts, text and finish."""
+    answer = Answer(tokens=["yes"], reasoning=["let me ", "think"], status_updates=["warming up"])
+    with (
+        Emulator(("gradio",), version="6.31.0", replies=answer) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("Hi")
+        events = list(stream.events())
+        reply = stream.reply()
+
+    assert isinstance(events[0], Started)
+    assert stream.conversation is events[0].conversation
+    assert [
+        Queued(0, 1, None),
+        Status("started"),
+        Status("log", "warming up"),
+        Reasoning("let me think"),
+        Text("yes"),
+        Finish(text="yes"),
+    ] == events[1:]
+    assert ("yes", "let me think", "stop", 0) == (
+        reply.text,
+        reply.reasoning,
+        reply.finish_reason,
+        reply.skipped,
+    )
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_rewritten__final_text_differs(version: str) -> None:
+    """A text that was replaced is given as the reply's, marked as rewritten."""
+    answer = Answer(rewrites=["Thinking..."], tokens=["The ", "answer"])
+    with (
+        Emulator(("gradio",), version=version, replies=answer) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("Hi")
+        assert "Thinking..." == "".join(stream)
+        reply = stream.reply()
+
+        assert ("The answer", True) == (reply.text, reply.rewritten)
+        assert "The answer" == stream.conversation.messages[-1]["content"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_history__goes_back_as_it_came(version: str, tmp_path: Any) -> None:
+    """What the server gave is sent back unchanged, also after a conversation was saved."""
+    with (
+        Emulator(("gradio",), version=version, replies=["1", "2"]) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("one")
+        stream.reply()
+        given_last = stream.conversation.state["history"]
+        stream.conversation.save(tmp_path / "talk.json")
+        loaded = Conversation.load(tmp_path / "talk.json", client)
+        assert "2" == loaded.chat("two").text
+
+        bodies = [json.loads(r.body) for r in emulator.requests if r.step == "join"]
+        assert given_last == bodies[-1]["data"][1]
+
+
+@pytest.mark.parametrize("version", ["4.16.0", *LATE])
+def test_history__written_where_the_server_gave_none(version: str) -> None:
+    """A fork, or a list of messages, is written in the shape of the app's chatbot."""
+    with (
+        Emulator(("gradio",), version=version, replies=["1", "2", "3"]) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("one")
+        stream.reply()
+        assert "2" == stream.conversation.fork().chat("two").text
+        assert (
+            "3"
+            == client.chat([*stream.conversation.messages, {"role": "user", "content": "x"}]).text
+        )
+        bodies = [json.loads(r.body) for r in emulator.requests if r.step == "join"]
+
+    blocks = [
+        {
+            "role": role,
+            "metadata": None,
+            "content": [{"type": "text", "text": text}],
+            "options": None,
+        }
+        for role, text in (("user", "one"), ("assistant", "1"))
+    ]
+    wanted: Any = blocks if version == "6.31.0" else [["one", "1"]]
+    assert wanted == bodies[1]["data"][1] == bodies[2]["data"][1]
+
+
+def test_history__an_interrupted_turn_is_remembered() -> None:
+    """After an interrupted turn the history is written anew, with what had come."""
+    with (
+        Emulator(("gradio",), replies=[Answer(tokens=["word "] * 300), "2"], pace=0.01) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        stream = client.stream("one")
+        next(stream)
+        stream.cancel()
+        assert "2" == stream.conversation.chat("two").text
+        body = [json.loads(r.body) for r in emulator.requests if r.step == "join"][-1]
+
+        assert [["one", stream.text]] == body["data"][1]
+
+
+@pytest.mark.parametrize("version", ["4.44.1", "5.50.0", "6.31.0"])
+def test_session__one_where_the_server_holds_the_state(version: str) -> None:
+    """An app with gr.State keeps its session; a fork tells the history in its prompt."""
+    with (
+        Emulator(("gradio",), version=version, layout="chat_interface") as emulator,
+        Gradio(emulator.url("gradio")) as client,
+    ):
+        stream = client.stream("one", system="Be brief.")
+        answer = stream.reply().text
+        stream.conversation.chat("two")
+        stream.conversation.fork(2).chat("three")
+        client.chat("four")
+        bodies = [json.loads(r.body) for r in emulator.requests if r.step == "join"]
+
+    hashes = [body["session_hash"] for body in bodies]
+    assert hashes[0] == hashes[1]
+    assert 3 == len(set(hashes))
+    assert [
+        "System: Be brief.\nUser: one\nAssistant:",
+        "two",
+        f"System: Be brief.\nUser: one\nAssistant: {answer}\nUser: three\nAssistant:",
+        "four",
+    ] == [body["data"][0] for body in bodies]
+
+
+def test_system__written_into_the_first_prompt_where_there_is_no_input() -> None:
+    """Without an input for it, the system prompt stands in the first question, once."""
+    config = json.loads(recorded("gradio/5.50.0/config")[0].body)
+    config["dependencies"][3]["inputs"] = [25, 24]
+    rows = recorded("gradio/5.50.0/config")
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    said = "System: Be brief.\nUser: one\nAssistant:"
+    with (
+        replayed(
+            rows,
+            told(completed([[said, "1"]])),
+            told(completed([[said, "1"], ["two", "2"]])),
+            told(completed([["x", "3"]])),
+        ) as server,
+        Gradio(server.url) as client,
+    ):
+        stream = client.stream("one", system="Be brief.")
+        assert "1" == stream.reply().text
+        assert "2" == stream.conversation.chat("two").text
+        client.chat(
+            [*stream.conversation.messages[:2], {"role": "user", "content": "three"}],
+            system="Be brief.",
+        )
+        data = [json.loads(request.body)["data"] for request in server.requests if request.body]
+
+    assert [[said, []], ["two", [[said, "1"]]], ["three", [[said, "1"]]]] == data
+
+
+def test_qwen__falls_back_where_the_config_does_not_answer() -> None:
+    """Where /config is not there, the Space's own numbers are used."""
+    for kind, how in (
+        ("status", {"status": 404}),
+        ("html", {}),
+        ("json", {}),
+        ("garbage", {}),
+    ):
+        with (
+            Emulator(("gradio",), version="4.44.1", replies="fine") as emulator,
+            Qwen(emulator.url("qwen"), retry=RetryPolicy.none()) as client,
+        ):
+            emulator.fail(kind, step="config", **how)  # type: ignore[arg-type]
+            assert "fine" == client.chat("Hi").text
+            body = next(r.json() for r in emulator.requests if r.step == "join")
+
+            assert (["Hi", [], QWEN_SYSTEM, "72B"], 3, 25) == (
+                body["data"],
+                body["fn_index"],
+                body["trigger_id"],
+            )
+
+
+def test_gradio__no_app_there_is_an_error(quick: RetryPolicy) -> None:
+    """An app that nobody described has no fallback."""
+    with Emulator(("gradio",)) as emulator, Gradio(emulator.url("gradio"), retry=quick) as client:
+        emulator.fail("status", step="config", status=404)
+        with pytest.raises(NotFoundError, match="is the base URL right"):
+            client.chat("Hi")
+        emulator.fail("html", step="config")
+        with pytest.raises(ProtocolError, match="web page"):
+            client.chat("Hi")
+        emulator.fail("status", step="config", status=500, times=3)
+        with pytest.raises(ServerError):
+            client.chat("Hi")
+        assert client.chat("Hi").text
+        assert 0 == sum(request.step == "join" for request in emulator.requests[:5])
+
+
+def test_qwen__a_server_that_is_not_there(quick: RetryPolicy) -> None:
+    """A refused connection is an error, not a config that does not answer."""
+    with Qwen("http://127.0.0.1:9", retry=quick) as client:
+        with pytest.raises(ConnectError) as caught:
+            client.chat("Hi")
+        assert "config" == caught.value.phase
+
+
+def test_config__asked_once_by_many_threads() -> None:
+    """Threads of one client ask for the config once."""
+    with Emulator(("gradio",), replies="fine") as emulator, Qwen(emulator.url("qwen")) as client:
+        texts: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: texts.append(client.chat("Hi").text)) for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert ["fine"] * 6 == texts
+        assert 1 == sum(request.step == "config" for request in emulator.requests)
+
+
+def test_config__waiting_for_another_thread_can_be_cancelled() -> None:
+    """Who waits for the config that another thread asks for can be woken."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+        emulator.fail("stall", step="config", at=0, seconds=30)
+        first, second = client.stream("one"), client.stream("two")
+        errors: list[C4AIError] = []
+
+        def read(stream: Any) -> None:
+            with contextlib.suppress(CancelledError):
+                next(stream)
+                return
+            errors.append(CancelledError())
+
+        threads = [threading.Thread(target=read, args=(each,)) for each in (first, second)]
+        threads[0].start()
+        assert wait_until(lambda: len(emulator.requests) == 1)
+        threads[1].start()
+        second.cancel()
+        threads[1].join(2)
+        assert 1 == len(errors)
+        first.cancel()
+        threads[0].join(2)
+        assert 2 == len(errors)
+
+
+def test_login__is_an_auth_error() -> None:
+    """An app that wants a login says so; its cookies let us in."""
+    for version in LATE:
+        with (
+            Emulator(("gradio",), version=version, auth=("me", "secret")) as emulator,
+            Qwen(emulator.url("qwen")) as client,
+        ):
+            with pytest.raises(AuthError, match="Not authenticated"):
+                client.chat("Hi")
+            assert 1 == len(emulator.requests)
+
+
+def test_qwen__a_size_that_is_not_there() -> None:
+    """A size that the app does not list is refused before anything is sent."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+        with pytest.raises(UsageError, match=r"no choice '8B'\. There are: 72B, 32B"):
+            client.chat("Hi", size="8B")
+        assert ["config"] == [request.step for request in emulator.requests]
+        with pytest.raises(UsageError, match="size is a string"):
+            client.stream("Hi", size=7)  # type: ignore[arg-type]
+
+
+def test_gradio__inputs_by_label() -> None:
+    """Other inputs are set by their labels; one that is not there is named."""
+    with Emulator(("gradio",)) as emulator, Gradio(emulator.url("gradio")) as client:
+        with pytest.raises(UsageError, match="no input 'Temperature'"):
+            client.chat("Hi", inputs={"Temperature": 1})
+        with pytest.raises(UsageError, match="no input 'model'"):
+            client.chat("Hi", model="llama")
+        with pytest.raises(UsageError, match="inputs is a mapping"):
+            client.stream("Hi", inputs=["x"])  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="by its label"):
+            client.stream("Hi", inputs={1: "x"})  # type: ignore[dict-item]
+
+
+def test_gradio__chosen_by_name_or_number() -> None:
+    """The caller may choose the listener; describe() says what was found."""
+    with Emulator(("gradio",), replies="fine") as emulator:
+        for chosen in ({"api_name": "/model_chat_1"}, {"fn_index": 4}):
+            with Gradio(emulator.url("gradio"), **chosen) as client:  # type: ignore[arg-type]
+                assert "chat: fn_index 4 (model_chat_1)" in client.describe()
+                assert "fine" == client.chat("Hi").text
+        with (
+            Gradio(emulator.url("gradio"), api_name="nope") as client,
+            pytest.raises(UsageError, match=r"no listener api_name='nope'\. There are: fn_index=0"),
+        ):
+            client.describe()
+
+
+def test_gradio__websockets_are_named() -> None:
+    """A protocol that is not spoken yet is refused by its name."""
+    rows = recorded("gradio/5.50.0/config")
+    config = json.loads(rows[0].body)
+    for protocol, said in ((None, "speaks ws"), ("sse_v9", "speaks sse_v9")):
+        config["protocol"] = protocol
+        rows[0].chunks = [(0.0, json.dumps(config).encode())]
+        for kind in (Gradio, Qwen):
+            with (
+                replayed(rows) as server,
+                kind(server.url) as client,
+                pytest.raises(UsageError, match=said),
+            ):
+                client.chat("Hi")
+
+
+def test_gradio__files_are_refused() -> None:
+    """Files are not sent yet, and nobody is asked."""
+    with Qwen() as client:
+        with pytest.raises(UsageError, match="no files yet"):
+            client.stream("Hi", files=[b"x"])
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        with pytest.raises(UsageError, match="no files yet"):
+            client.stream([{"role": "user", "content": ["Hi", image]}])
+
+
+def test_qwen__models() -> None:
+    """Its one model has an alias, and others do not exist."""
+    assert "qwen-qwen2-5" == Qwen.get_model("qwen-2.5") == Qwen.get_model("qwen-qwen2-5")
+    with pytest.raises(ModelNotFoundError, match="qwen-qwen2-5"):
+        Qwen(model="qwen-3")
+
+
+def test_pickle__a_client_goes_on() -> None:
+    """A copy asks as the first one did."""
+    with Emulator(("gradio",), replies="fine") as emulator, Qwen(emulator.url("qwen")) as client:
+        client.chat("Hi")
+        with pickle.loads(pickle.dumps(client)) as copy:
+            assert "fine" == copy.chat("Hi").text
+
+
+def test_skipped__counted_or_strict(caplog: pytest.LogCaptureFixture) -> None:
+    """A line that is not JSON is logged and counted; strict, it is an error."""
+    caplog.set_level(logging.WARNING, "c4ai_clients")
+    odd = [b"data: oops\n\n", b"data: [1]\n\n", b": comment\n\n", b"data: {\n\n"]
+    turn = [generating([["q", "a"]]), *odd, completed([["q", "ab"]])]
+    with replayed("5.50.0/config", told(*turn)) as server, Qwen(server.url) as client:
+        reply = client.chat("Hi")
+        assert ("ab", 3) == (reply.text, reply.skipped)
+        assert 3 == sum("passed over" in row.message for row in caplog.records)
+    with (
+        replayed("5.50.0/config", told(*turn)) as server,
+        Qwen(server.url, strict=True) as client,
+        pytest.raises(ProtocolError, match="oops"),
+    ):
+        client.chat("Hi")
+
+
+def test_stale__the_last_value_helps() -> None:
+    """After an edit that does not fit, the text is what process_completed tells."""
+    turn = [
+        generating([["q", "one"]]),
+        generating([["append", [7, 1], " lost"]]),
+        generating([["append", [0, 1], " two"]]),
+        completed([["q", "one two three"]]),
+    ]
+    with replayed("5.50.0/config", told(*turn)) as server, Qwen(server.url) as client:
+        stream = client.stream("Hi")
+        assert ["one", " two three"] == list(stream)
+        assert not stream.reply().rewritten
+
+
+def test_empty_first_value__edits_follow() -> None:
+    """A first value of null has begun all the same; what follows are edits."""
+    turn = [
+        generating(None),
+        generating([["replace", [], [["q", "one"]]]]),
+        generating([]),
+        generating([["append", [0, 1], " two"]]),
+        completed([["q", "one two"]]),
+    ]
+    with replayed("5.50.0/config", told(*turn)) as server, Qwen(server.url) as client:
+        assert ["one", " two"] == list(client.stream("Hi"))
+
+
+def test_unknown__comes_out() -> None:
+    """What we do not know is an event; heartbeats and other people's events are none."""
+    turn = [
+        {"msg": "heartbeat", "event_id": None},
+        {"msg": "estimation", "event_id": "e1", "rank": "soon"},
+        {"msg": "new thing", "event_id": "e1"},
+        {"msg": "process_completed", "event_id": "e2", "success": False, "output": {}},
+        {"msg": "progress", "progress_data": [{"desc": "Loading", "index": 1, "length": 3}]},
+        {"msg": "progress", "progress_data": 5},
+        completed([["q", "a"]]),
+        {"msg": "unexpected_error", "message": "late"},
+        {"msg": "close_stream"},
+    ]
+    with replayed("5.50.0/config", told(*turn)) as server, Qwen(server.url) as client:
+        events = list(client.stream("Hi").events())
+
+    assert [
+        Unknown(turn[1]),
+        Unknown(turn[2]),
+        Status("progress", "Loading 1/3"),
+        Status("progress"),
+        Text("a"),
+        Finish(text="a"),
+    ] == events[1:]
+
+
+def test_files__come_from_the_server_that_was_asked() -> None:
+    """A file of the answer is read from our server, wherever its URL points."""
+    file = {
+        "path": "/tmp/gradio/ä 1.png",
+        "url": "http://elsewhere.example/file",
+        "orig_name": "ä 1.png",
+        "mime_type": "image/png",
+    }
+    body = [(0.0, b"png")]
+    sent = Exchange(
+        *("GET", "/gradio_api/file%3D", 200, "OK"),
+        *([("content-type", "image/png")], body, "complete"),
+    )
+    sent.path = "/gradio_api/file=/tmp/gradio/%C3%A4%201.png"
+    turn = told(completed([["q", "look"], [None, {"file": file, "alt_text": None}]]))
+    with replayed("5.50.0/config", turn, [sent]) as server, Qwen(server.url) as client:
+        (got,) = client.chat("Hi").files
+
+        assert (b"png", "ä 1.png", "image/png") == (got.read(), got.name, got.mime)
+        assert got.url.startswith(server.url + "/gradio_api/file=/tmp/")
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 3),
+    st.text("a[", max_size=2),
+    st.lists(st.integers(0, 1), max_size=2),
+    st.just({}),
+    st.just([[]]),
+    st.just([["q", 5]]),
+    st.just({"data": None}),
+    st.just({"data": []}),
+    st.just({"data": [1, 2, 3]}),
+    st.just({"data": ["", {"role": 1}, ""]}),
+    st.just({"error": {"a": 1}}),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    spoilt=st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from(["msg", "event_id", "output", "success", "rank", "log", "message"]),
+            ODD,
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_odd_types__an_error_of_ours_or_the_right_text(spoilt: list[tuple[int, str, Any]]) -> None:
+    """Fields of wrong types never raise anything else, and never give a wrong text."""
+    turn: list[dict[str, Any]] = [
+        generating([["q", "one"]]),
+        generating([["append", [0, 1], " two"]]),
+        completed([["q", "one two"]]),
+    ]
+    for i, field, value in spoilt:
+        turn[i][field] = value
+    with (
+        replayed("5.50.0/config", told(*turn)) as server,
+        Qwen(server.url, retry=RetryPolicy.none()) as client,
+    ):
+        stream = client.stream("Hi")
+        try:
+            text = stream.reply().text
+        except C4AIError as error:
+            text = error.partial
+        assert "one two".startswith(text)
+
+
+def test_refusals__tell_the_server_s_words() -> None:
+    """422 and 500 are told with what the server said."""
+    for status, body, words, kind in (
+        (422, b'{"detail":[{"msg":"Field required"}]}', "Field required", StatusError),
+        (500, b"Traceback: KeyError 99", "KeyError 99", ServerError),
+        (401, b'{"detail":{"error":"Not authenticated"}}', "Not authenticated", AuthError),
+    ):
+        with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+            emulator.fail("status", step="join", status=status, body=body)
+            with pytest.raises(kind, match=words) as caught:
+                client.chat("Hi")
+            assert (status, 1) == (caught.value.status, caught.value.attempts)
+
+
+def test_join__without_an_event_id() -> None:
+    """A join that is answered with anything else is a ProtocolError."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+        emulator.fail("json", step="join")
+        with pytest.raises(ProtocolError, match="no event id"):
+            client.chat("Hi")
+
+
+def test_busy__silent_queue_times_out(quick: RetryPolicy) -> None:
+    """Heartbeats alone are no content: first runs out."""
+    with (
+        Emulator(("gradio",), replies=Answer(tokens=["x"] * 9), heartbeat=0.05, pace=2) as emulator,
+        Qwen(emulator.url("qwen"), timeout=0.4, retry=quick) as client,
+    ):
+        with pytest.raises(C4AIError) as caught:
+            client.chat("Hi")
+        assert "first" == getattr(caught.value, "kind", "")
