@@ -848,6 +848,34 @@ def test_a_200_that_is_no_stream(protocol: str, kind: str, media: str, begins: b
         assert emulator.processed == (protocol == "gradio")
 
 
+def test_keepalives_without_an_offset_follow_the_headers() -> None:
+    """They are part of a body, so the status line comes first."""
+    with Emulator(("chat-ui",), replies="Hi") as emulator:
+        turn = conversation(emulator)
+        emulator.fail("keepalives", seconds=0.15)
+        answer = turn.ask()
+
+        assert lines_of(answer.body)[0]["status"] == "keepAlive"
+        assert lines_of(answer.body)[-1]["text"] == "Hi"
+
+
+def test_a_fault_may_have_any_status_and_header() -> None:
+    """A proxy's own number, and a header that replaces ours."""
+    with Emulator(("chat-ui",)) as emulator:
+        headers = {"Content-Type": "text/plain", "Connection": "close"}
+        emulator.fail("status", step="models", status=520, headers=headers, body=b"odd")
+        with connected(emulator.url("chat-ui")) as sock:
+            sock.sendall(b"GET /api/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            head, _, body = read_all(sock).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 520")
+        assert re.findall(rb"(?i)(content-type|connection): (.*)\r", head + b"\r") == [
+            (b"Content-Type", b"text/plain"),
+            (b"Connection", b"close"),
+        ]
+        assert body == b"odd"
+
+
 def test_json_fault_takes_a_body() -> None:
     """The caller's own bytes are sent in place of the stream."""
     with Emulator(("autonomous",)) as emulator:
@@ -1139,6 +1167,26 @@ def test_the_made_up_answer_is_the_same_everywhere() -> None:
         assert emulator.prompts == ["Why?", "Why?"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "a  b\n\n",
+        "naïve—café 日本語",
+        "👩\u200d👩\u200d👧 e\u0301",
+        "x" * 50,
+        "[0, 1]\t{}",
+    ],
+)
+def test_a_text_is_split_without_loss(text: str) -> None:
+    """The pieces join to it again, and none is long."""
+    pieces = list(Answer(text).said())
+
+    assert "".join(pieces) == text
+    assert all(0 < len(piece) <= 9 for piece in pieces)
+
+
 def test_scripted_replies_are_given_out_in_order() -> None:
     """One by one; when there is none left, the model fails."""
     with Emulator(("chat-ui",), replies=["one", Answer("two")]) as emulator:
@@ -1321,6 +1369,21 @@ def test_h2o_stop_cuts_the_socket() -> None:
         assert not rest.endswith(b"0\r\n\r\n")
         deleted = ask(url, "DELETE", path, headers={"Cookie": cookie})
         assert (deleted.status, emulator.goodbyes) == (200, ["stop", "delete"])
+
+
+def test_the_oldest_era_speaks_on_chatuis_port() -> None:
+    """A chat-ui of 2023 is what H2O is, under the other name."""
+    with Emulator(("chat-ui",), era="A2", replies="Hi") as emulator:
+        url = emulator.url("chat-ui")
+        model = "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-40b-v1"
+        made = post_json(url, "/conversation", {"model": model})
+        cookie = made.header("set-cookie").partition(";")[0]
+        path = f"/conversation/{made.json()['conversationId']}"
+        body = {"inputs": "x", "options": {}, "stream": True}
+        answer = post_json(url, path, body, Cookie=cookie)
+
+        assert answer.body.startswith(b'data:{"token":')
+        assert [request.protocol for request in emulator.requests] == ["chat-ui"] * 2
 
 
 @pytest.mark.parametrize("body", ["{}", '{"messages":"%%%"}', '{"messages":"bm8="}', "no"])

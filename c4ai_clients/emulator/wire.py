@@ -19,7 +19,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
 from email.utils import formatdate
-from http import HTTPStatus
+from http.client import responses
 from typing import Any, Protocol
 
 from c4ai_clients.emulator.faults import Fault
@@ -259,11 +259,11 @@ class Exchange:
     def _begin(self, status: int, headers: Headers, framing: str, length: int) -> None:
         fault = self.fault
         if fault and fault.kind == "informational":
-            code = HTTPStatus(fault.status or 103)
+            code = fault.status or 103
             link = "Link: </style.css>; rel=preload\r\n" if code == 103 else ""
-            head = f"HTTP/1.1 {code.value} {code.phrase}\r\n{link}\r\n"
+            head = f"HTTP/1.1 {code} {responses.get(code, '')}\r\n{link}\r\n"
             self._raw(head.encode() * (fault.at or 1))
-        if self._due and self._due.at is None:
+        if self._due and self._due.at is None and self._due.kind != "keepalives":
             self._fire(b"")
         if fault and fault.kind == "length":
             framing, length, self.close = "length", length + 1000, True
@@ -276,22 +276,22 @@ class Exchange:
             self._fire(b"")
 
     def _head(self, status: int, headers: Headers, framing: str, length: int) -> bytes:
-        phrase = HTTPStatus(status).phrase
-        lines = [f"HTTP/1.1 {status} {phrase}"]
         extra = dict(self.fault.headers or {}) if self.fault else {}
-        given = [*headers, *self._service.headers]
-        taken = {name.lower() for name in extra}
-        lines += [f"{k}: {v}" for k, v in given if k.lower() not in taken]
-        lines += [f"{k}: {v}" for k, v in extra.items()]
-        lines.append(f"Date: {formatdate(usegmt=True)}")
-        lines.append("Connection: close" if self.close else "Connection: keep-alive")
+        if extra.get("Connection", "").lower() == "close":
+            self.close = True
+        told = [*headers, *self._service.headers, ("Date", formatdate(usegmt=True))]
+        told.append(("Connection", "close" if self.close else "keep-alive"))
         if framing == "gzip":
-            lines.append("Content-Encoding: gzip")
+            told.append(("Content-Encoding", "gzip"))
         if self._chunked:
-            lines.append("Transfer-Encoding: chunked")
+            told.append(("Transfer-Encoding", "chunked"))
         elif framing == "length":
-            lines.append(f"Content-Length: {length}")
-        return "\r\n".join([*lines, "", ""]).encode("utf-8")
+            told.append(("Content-Length", str(length)))
+        taken = {name.lower() for name in extra}
+        told = [pair for pair in told if pair[0].lower() not in taken]
+        lines = [f"{name}: {value}" for name, value in (*told, *extra.items())]
+        first = f"HTTP/1.1 {status} {responses.get(status, '')}"
+        return "\r\n".join([first, *lines, "", ""]).encode("utf-8")
 
     def _write(self, data: bytes) -> None:
         if self.request.method == "HEAD":
