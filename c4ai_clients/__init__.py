@@ -24,12 +24,15 @@ from .errors import (
     TransportError,
     UsageError,
 )
+from .providers.autonomous import AutonomousAI
 from .providers.chatui import C4AICommand, ChatUI
+from .providers.h2o import H2O
 from .retrying import RetryPolicy
 from .stream import Reply, Stream
 
 __all__ = [
     "AuthError",
+    "AutonomousAI",
     "C4AICommand",
     "C4AIError",
     "CancelledError",
@@ -37,6 +40,7 @@ __all__ = [
     "ChatUI",
     "ConnectError",
     "Conversation",
+    "H2O",
     "IncompleteReplyError",
     "Model",
     "ModelError",

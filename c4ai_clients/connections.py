@@ -167,6 +167,17 @@ class TimedAdapter(HTTPAdapter):
         self._connections = current
         super().__init__(pool_maxsize=_KEPT)
 
+    def close(self) -> None:
+        """Close every connection now.
+
+        urllib3 leaves that to the garbage collector, and a traceback that
+        somebody keeps, as notebooks do, keeps a pool alive.
+        """
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():
+                manager.pools[key].close()
+        super().close()
+
     def build_response(
         self, req: requests.PreparedRequest, resp: urllib3.BaseHTTPResponse
     ) -> requests.Response:

@@ -38,44 +38,67 @@ class ServerSentEvent(NamedTuple):
     event: str = "message"
 
 
-def lines(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[bytes]:
-    """Split on newline bytes; an unfinished last line comes too.
+class Lines:
+    """The finished lines of a body, without their newlines.
+
+    Attributes:
+        rest: After iteration, what followed the last newline.
 
     Raises:
-        ProtocolError: A line is longer than *limit* bytes.
+        ProtocolError: While iterating; a line is longer than *limit* bytes.
     """
-    tail: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        *whole, rest = chunk.split(b"\n")
-        if whole:
-            tail.append(whole[0])
-            whole[0] = b"".join(tail)
-            for line in whole:
-                if len(line) > limit:
-                    raise _too_long("line", limit, line)
-                yield line
-            tail.clear()
-            size = 0
-        if rest:
-            tail.append(rest)
-            size += len(rest)
-            if size > limit:
-                raise _too_long("line", limit, tail[0])
-    if tail:
-        yield b"".join(tail)
+
+    def __init__(self, chunks: Iterable[bytes], limit: int = LIMIT) -> None:
+        self.rest = b""
+        self._chunks = chunks
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[bytes]:
+        limit = self._limit
+        tail: list[bytes] = []
+        size = 0
+        for chunk in self._chunks:
+            *whole, rest = chunk.split(b"\n")
+            if whole:
+                tail.append(whole[0])
+                whole[0] = b"".join(tail)
+                for line in whole:
+                    if len(line) > limit:
+                        raise _too_long("line", limit, line)
+                    yield line
+                tail.clear()
+                size = 0
+            if rest:
+                tail.append(rest)
+                size += len(rest)
+                if size > limit:
+                    raise _too_long("line", limit, tail[0])
+        self.rest = b"".join(tail)
 
 
-def jsonl(rows: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def jsonl(lines: Lines) -> Iterator[dict[str, Any]]:
     """Read each line that is not blank as a JSON object.
+
+    An unfinished last line is read too where it is one; half an object is
+    dropped, since it only shows that the body was cut.
 
     Raises:
         ProtocolError: A line is something else; the text quotes it.
     """
-    for row in rows:
-        row = row.strip()
-        if row:
-            yield loads(row)
+    for line in lines:
+        line = line.strip()
+        if line:
+            yield loads(line)
+    rest = lines.rest.strip()
+    if not rest:
+        return
+    try:
+        last = loads(rest)
+    except ProtocolError:
+        if rest.startswith(b"{"):
+            return
+        raise
+    yield last
 
 
 def loads(raw: bytes | str) -> dict[str, Any]:
@@ -107,7 +130,8 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[ServerSentEvent
     dispatched = False
     frame: list[bytes] = []
     size = 0
-    for line in lines(_newlines(chunks), limit):
+    lines = Lines(_newlines(chunks), limit)
+    for line in lines:
         if not head.strip():
             head = line[:_HEAD]
         if line:
@@ -121,6 +145,7 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[ServerSentEvent
             yield event
         frame = []
         size = 0
+    head = head if head.strip() else lines.rest[:_HEAD]
     if not dispatched and head.strip() and not _begins_stream(head):
         raise ProtocolError(f"expected an event stream, got: {quote(head)}")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c4ai_clients.decoding import Halves, jsonl, lines, loads, sse
+from c4ai_clients.decoding import Halves, Lines, jsonl, loads, sse
 from c4ai_clients.errors import ProtocolError
 
 # The examples of the WHATWG standard, section "server-sent events".
@@ -119,32 +119,51 @@ def test_sse__linear_in_small_pieces() -> None:
 
 
 LINES = [
-    pytest.param(b'{"a":1}\n{"b":2}\n', [b'{"a":1}', b'{"b":2}'], id="two"),
-    pytest.param(b"a\nb", [b"a", b"b"], id="unfinished-tail"),
-    pytest.param(b"\n\na\n", [b"", b"", b"a"], id="empty-lines"),
-    pytest.param("a\u2028b\u0085\u2029c\n".encode(), ["a\u2028b\u0085\u2029c".encode()], id="raw"),
-    pytest.param(b"", [], id="empty"),
+    pytest.param(b'{"a":1}\n{"b":2}\n', [b'{"a":1}', b'{"b":2}'], b"", id="two"),
+    pytest.param(b"a\nb", [b"a"], b"b", id="unfinished"),
+    pytest.param(b"\n\na\n", [b"", b"", b"a"], b"", id="empty-lines"),
+    pytest.param("\u2028\u0085\n".encode(), ["\u2028\u0085".encode()], b"", id="separators-raw"),
+    pytest.param(b"", [], b"", id="empty"),
 ]
 
 
-@pytest.mark.parametrize(("body", "expected"), LINES)
-def test_lines__whole_and_byte_by_byte(body: bytes, expected: list[bytes]) -> None:
-    """Lines are split on newline bytes and on nothing else."""
-    assert expected == list(lines([body]))
-    assert expected == list(lines(bytes([byte]) for byte in body))
+@pytest.mark.parametrize(("body", "expected", "rest"), LINES)
+def test_lines__whole_and_byte_by_byte(body: bytes, expected: list[bytes], rest: bytes) -> None:
+    """Lines are split on newline bytes and on nothing else; the rest is known to be one."""
+    for pieces in ([body], [bytes([byte]) for byte in body]):
+        lines = Lines(pieces)
+
+        assert (expected, rest) == (list(lines), lines.rest)
 
 
 def test_lines__limit() -> None:
     """A line without an end is given up at the limit."""
     with pytest.raises(ProtocolError, match="longer than 100 bytes"):
-        list(lines([b"x" * 60] * 3, limit=100))
+        list(Lines([b"x" * 60] * 3, limit=100))
 
 
 def test_jsonl__padding_and_blank_lines() -> None:
     """Spaces around a line are not part of it: chat-ui sends 4096 after the last."""
-    rows = [b'{"a": 1}', b"", b" " * 4096 + b'{"b": 2}', b" " * 4096]
+    body = b'{"a": 1}\n\n' + b" " * 4096 + b'{"b": 2}\n' + b" " * 4096
 
-    assert [{"a": 1}, {"b": 2}] == list(jsonl(rows))
+    assert [{"a": 1}, {"b": 2}] == list(jsonl(Lines([body])))
+
+
+def test_jsonl__cut_at_every_byte() -> None:
+    """A body that is cut gives whole records only, and never another error."""
+    body = '{"a": "é\u2028"}\n{"b": {"c": [1]}}\n'.encode()
+    whole = [{"a": "é\u2028"}, {"b": {"c": [1]}}]
+    for cut in range(len(body)):
+        found = list(jsonl(Lines([body[:cut]])))
+
+        assert found == whole[: len(found)]
+        assert len(found) == body[: cut + 1].count(b"\n")
+
+
+def test_jsonl__an_unfinished_line_that_is_no_json() -> None:
+    """What does not even begin like a record is refused, finished or not."""
+    with pytest.raises(ProtocolError, match="Internal Server Error"):
+        list(jsonl(Lines([b"Internal Server Error"])))
 
 
 @pytest.mark.parametrize(

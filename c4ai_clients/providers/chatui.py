@@ -20,7 +20,7 @@ from typing import Any
 
 from ..client import ChatClient, Model
 from ..conversation import Conversation
-from ..decoding import Halves, jsonl, lines
+from ..decoding import Halves, Lines, jsonl
 from ..errors import (
     AuthError,
     C4AIError,
@@ -156,7 +156,7 @@ class ChatUI(ChatClient):
                     refusal=_refusal,
                 ) as answer:
                     answered = True
-                    yield from _read(self, turn, jsonl(lines(answer.chunks())))
+                    yield from _read(self, turn, jsonl(Lines(answer.chunks())))
                 return
             except IncompleteReplyError:
                 if answered or last_try or self._heard(turn, parent):

@@ -1,0 +1,81 @@
+"""Every case of the table, and what must hold in each of them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from cases import TEXT, TOKENS, Case, cases
+from conftest import wait_until
+
+import c4ai_clients
+from c4ai_clients import C4AIError, ChatClient, RetryPolicy, TimedOutError, Timeout
+from c4ai_clients.emulator import Answer, Emulator
+
+CLIENTS: dict[str, type[ChatClient]] = {
+    value.provider: value
+    for name in c4ai_clients.__all__
+    if isinstance(value := getattr(c4ai_clients, name), type) and issubclass(value, ChatClient)
+}
+PROTOCOL = {"c4ai-command": "chat-ui", "qwen": "gradio"}
+LIMIT = 0.7
+TIMEOUT = Timeout(connect=LIMIT, first=LIMIT, idle=LIMIT, queue=LIMIT)
+QUICK = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.02, wait_unsaid=0.02)
+
+CASES = cases()
+
+
+def test_table__is_large_and_each_case_its_own() -> None:
+    """There are at least 250 cases, and no two are the same."""
+    assert len(CASES) >= 250
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
+def test_fault(case: Case) -> None:
+    """A turn with one fault is the whole reply or the named error, and leaves nothing."""
+    name = case.provider.name
+    protocol = PROTOCOL.get(name, name)
+    pieces: list[str] = []
+    error: C4AIError | None = None
+    with Emulator(
+        (protocol,), replies=lambda prompt: Answer(tokens=TOKENS), **case.emulator
+    ) as emulator:
+        if case.fault["step"] != "none":
+            emulator.fail(**case.fault)
+        with CLIENTS[name](emulator.url(name), timeout=TIMEOUT, retry=QUICK) as client:
+            start = time.monotonic()
+            stream = client.stream("Hi")
+            try:
+                for piece in stream:
+                    pieces.append(piece)
+            except C4AIError as caught:
+                error = caught
+            elapsed = time.monotonic() - start
+        assert wait_until(lambda: emulator.open_connections == 0)
+        asked = sum(request.step == case.fault["step"] for request in emulator.requests)
+        processed = emulator.processed
+
+    assert all(type(piece) is str and piece for piece in pieces)
+    assert "".join(pieces) == stream.text
+    assert processed <= 1
+    assert processed in case.processed
+    assert case.tries in (None, asked, asked or 1)
+    if case.error is None:
+        assert error is None
+        assert TEXT == "".join(pieces) == stream.reply().text
+        assert stream.done
+        assert elapsed < 2
+        return
+    assert type(error) is case.error, error
+    assert TEXT.startswith(error.partial)
+    assert stream.text == error.partial
+    assert not stream.done
+    assert (name, True, True) == (error.provider, bool(error.phase), error.attempts >= 1)
+    if case.partial is not None:
+        assert case.partial is bool(error.partial)
+    if isinstance(error, TimedOutError):
+        assert case.kind == error.kind
+        assert LIMIT * 0.9 < elapsed < LIMIT + 2
+    else:
+        assert elapsed < 2
