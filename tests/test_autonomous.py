@@ -409,6 +409,22 @@ def test_request__headers_by_setting() -> None:
     )
 
 
+@responses.activate
+def test_request__cookies_and_streamed() -> None:
+    """A conversation's cookies go back to the server; streamed=False asks for one body."""
+    responses.post(
+        f"{URL}/api/v1/ai/chat", body=whole({"content": "ok"}), headers={"Set-Cookie": "a=b"}
+    )
+    with AutonomousAI(URL) as client:
+        talk = client.conversation()
+        talk.chat("one", streamed=False)
+        talk.chat("two")
+    first, second = [call.request for call in responses.calls]
+
+    assert (False, True) == tuple(json.loads(each.body)["stream"] for each in (first, second))
+    assert (None, "a=b") == (first.headers.get("Cookie"), second.headers.get("Cookie"))
+
+
 def test_client__pickles_with_its_settings() -> None:
     """A pickled client keeps the four settings."""
     client = AutonomousAI(URL, country_code="DE")

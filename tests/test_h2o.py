@@ -311,6 +311,9 @@ def test_conversation__not_kept_is_taken_up_by_its_history(server: Emulator, cli
         == inputs(server)[1]
     )
     assert ["delete", "delete"] == server.goodbyes
+    # The ids of what was deleted stand for nothing any more.
+    second = first.conversation.state["ids"][1]  # type: ignore[union-attr]
+    assert [None, second] == first.conversation.state["ids"]  # type: ignore[union-attr]
 
 
 def test_conversation__a_list_is_one_prompt(server: Emulator, client: H2O) -> None:
@@ -690,8 +693,11 @@ def test_reply__final_text_extends_the_pieces() -> None:
         pytest.param([{"token": [1]}], [Unknown({"token": [1]})], id="token-list"),
         pytest.param([{"new": 1}], [Unknown({"new": 1})], id="unknown"),
         pytest.param(
-            [{"token": {"text": "</s>", "special": True}, "generated_text": ""}, {"late": 1}],
-            [Finish("stop", ""), Unknown({"late": 1})],
+            [
+                {"token": {"text": "</s>", "special": True}, "generated_text": ""},
+                {"token": {"text": "late"}, "generated_text": "late"},
+            ],
+            [Finish("stop", ""), Unknown({"token": {"text": "late"}, "generated_text": "late"})],
             id="after-the-end-mark",
         ),
         pytest.param(
