@@ -51,7 +51,7 @@ class Conversation:
         self.state: dict[str, Any] = {}
         self.cookies: dict[str, str] = {}
         self.keep = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream's finalizer may take it again
         self._reader: weakref.ref[Stream] | None = None
 
     def __repr__(self) -> str:
@@ -165,7 +165,7 @@ class Conversation:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.cookies = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a stream's finalizer may take it again
         self._reader = None
 
     def _client(self) -> ChatClient:

@@ -141,7 +141,8 @@ class Transport:
         self.origin = f"{parts.scheme}://{host}"
         self.base_url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._login = (parts.username or "", parts.password or "") if parts.username else None
-        self._lock = threading.Lock()
+        # Reentrant: a stream's finalizer may say goodbye while this thread holds it.
+        self._lock = threading.RLock()
         self._session: requests.Session | None = None
         self._environment: dict[str, Any] = {}
         self._current = threading.local()

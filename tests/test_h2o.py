@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -268,6 +269,26 @@ def test_goodbye__costs_no_connection(server: Emulator, client: H2O) -> None:
 
     assert ["delete"] * 5 == server.goodbyes
     assert 1 == server.connections
+
+
+def test_goodbye__by_a_finalizer_while_a_lock_is_held(server: Emulator, client: H2O) -> None:
+    """The garbage collector may drop a stream at any moment, also inside our own locks."""
+    stream = client.stream("Hi")
+    next(stream)
+    held = [stream]
+    talk = stream.conversation
+    del stream
+
+    def drop() -> None:
+        with client._transport._lock, talk._lock:
+            held.clear()
+
+    thread = threading.Thread(target=drop, daemon=True)
+    thread.start()
+    thread.join(3)
+
+    assert not thread.is_alive()
+    assert wait_until(lambda: server.goodbyes == ["delete"])
 
 
 def test_conversation__is_kept_and_goes_on(server: Emulator, client: H2O) -> None:
