@@ -31,6 +31,7 @@ from .retrying import RetryPolicy
 from .stream import Reply, Stream
 
 __all__ = [
+    "H2O",
     "AuthError",
     "AutonomousAI",
     "C4AICommand",
@@ -40,7 +41,6 @@ __all__ = [
     "ChatUI",
     "ConnectError",
     "Conversation",
-    "H2O",
     "IncompleteReplyError",
     "Model",
     "ModelError",

@@ -392,8 +392,11 @@ class Clocked:
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Close, once nobody reads any more."""
-        self.release(self._call)
+        """Close, once nobody reads any more.
+
+        http.client closes before the body is read where the server will close
+        behind it; whoever reads on is still measured.
+        """
         self._sock.close()
 
 

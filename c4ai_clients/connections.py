@@ -174,7 +174,7 @@ class TimedAdapter(HTTPAdapter):
         somebody keeps, as notebooks do, keeps a pool alive.
         """
         for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():
+            for key in manager.pools.keys():  # noqa: SIM118 - it refuses to be iterated
                 manager.pools[key].close()
         super().close()
 

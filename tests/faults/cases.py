@@ -219,12 +219,25 @@ def reply(provider: Provider) -> Iterator[Case]:
                     IncompleteReplyError,
                     **more,
                 )
-        yield Case(
-            provider,
-            f"{framing}-tail-kept-open",
-            {"step": step, "kind": "tail", "seconds": 5},
-            **more,
-        )
+        if framing != "length":  # whose end is known without waiting for it
+            yield Case(
+                provider,
+                f"{framing}-tail-kept-open",
+                {"step": step, "kind": "tail", "seconds": 5},
+                **more,
+            )
+        middle = {"step": step, "at": GZIP_MIDDLE if framing == "gzip" else MIDDLE[provider.name]}
+        for kind in ("stall", "keepalives") if framing != "length" else ("stall",):
+            fault = {**middle, "kind": kind, "seconds": 5}
+            yield Case(
+                provider,
+                f"{framing}-{kind}-in-the-middle",
+                fault,
+                TimedOutError,
+                "idle",
+                True,
+                **more,
+            )
     for at, kind, partial in ((0, "first", False), (MIDDLE[provider.name], "idle", True)):
         fault = {"step": step, "kind": "keepalives", "at": at, "seconds": 5}
         yield Case(provider, f"keepalives-at-{at}", fault, TimedOutError, kind, partial)
@@ -257,6 +270,7 @@ def reply(provider: Provider) -> Iterator[Case]:
 
 
 # A place in the reply's body behind the first token and before the last.
+GZIP_MIDDLE = 170
 MIDDLE = {"c4ai-command": 300, "h2o": 250, "autonomous": 400, "qwen": 1500}
 
 

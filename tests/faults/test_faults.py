@@ -19,7 +19,8 @@ CLIENTS: dict[str, type[ChatClient]] = {
 }
 PROTOCOL = {"c4ai-command": "chat-ui", "qwen": "gradio"}
 LIMIT = 0.7
-TIMEOUT = Timeout(connect=LIMIT, first=LIMIT, idle=LIMIT, queue=LIMIT)
+SHORT = Timeout(connect=LIMIT, first=LIMIT, idle=LIMIT, queue=LIMIT)
+LONG = Timeout(connect=20, first=20, idle=20, queue=20)
 QUICK = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.02, wait_unsaid=0.02)
 
 CASES = cases()
@@ -43,12 +44,12 @@ def test_fault(case: Case) -> None:
     ) as emulator:
         if case.fault["step"] != "none":
             emulator.fail(**case.fault)
-        with CLIENTS[name](emulator.url(name), timeout=TIMEOUT, retry=QUICK) as client:
+        timeout = SHORT if case.error is TimedOutError else LONG
+        with CLIENTS[name](emulator.url(name), timeout=timeout, retry=QUICK) as client:
             start = time.monotonic()
             stream = client.stream("Hi")
             try:
-                for piece in stream:
-                    pieces.append(piece)
+                pieces.extend(stream)
             except C4AIError as caught:
                 error = caught
             elapsed = time.monotonic() - start
