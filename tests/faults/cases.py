@@ -227,7 +227,7 @@ def reply(provider: Provider) -> Iterator[Case]:
                 **more,
             )
         middle = {"step": step, "at": GZIP_MIDDLE if framing == "gzip" else MIDDLE[provider.name]}
-        for kind in ("stall", "keepalives") if framing != "length" else ("stall",):
+        for kind in ("stall", "keepalives") if framing in ("chunked", "close") else ("stall",):
             fault = {**middle, "kind": kind, "seconds": 5}
             yield Case(
                 provider,
