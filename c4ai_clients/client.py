@@ -167,8 +167,8 @@ class ChatClient:
         or ``cancel()`` from any thread, hangs up.
 
         Args:
-            messages: A prompt, or a list of ``{"role", "content"}``. With
-                *conversation*, only the last user message is new.
+            messages: A prompt, or a list of ``{"role", "content"}``. With a
+                *conversation* that has begun, only the last one is new.
             model: Which model; the client's or the conversation's by default.
             system: The system prompt, before any system messages.
             conversation: What to go on with. Where model or system prompt
@@ -284,7 +284,7 @@ class ChatClient:
         )
         begun = turn.conversation
         turn.model, turn.system = begun.model, begun.system
-        if conversation is not None:
+        if conversation is not None and conversation.messages:
             turn.history = list(conversation.messages)
         self._check(turn)
         return Stream(turn, self._events)

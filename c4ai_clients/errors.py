@@ -10,6 +10,7 @@ the provider, the step and what to do, and nothing secret is ever put into it.
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent import futures
 from typing import Any
@@ -37,13 +38,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _QUOTE_CHARACTERS = 300
 
 
-def quote(raw: bytes | str) -> str:
-    """Return a server's words fit for one line of an error text.
+def quote(said: object) -> str:
+    """Return what a server said, bytes, text or JSON, fit for one line of an error text.
 
     At most 300 characters, without control characters, since the words are a
     stranger's and may end in a terminal.
     """
-    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    if isinstance(said, (bytes, bytearray)):
+        text = bytes(said[: 4 * _QUOTE_CHARACTERS]).decode("utf-8", "replace")
+    elif isinstance(said, str):
+        text = said
+    else:
+        try:
+            text = json.dumps(said, ensure_ascii=False)
+        except (ValueError, TypeError, RecursionError):
+            text = f"a {type(said).__name__} that cannot be shown"
     text = _CONTROL.sub(" ", text[: 4 * _QUOTE_CHARACTERS]).strip()
     if len(text) <= _QUOTE_CHARACTERS:
         return text

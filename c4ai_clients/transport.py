@@ -100,13 +100,15 @@ class Answer:
                 raise ProtocolError(f"the answer is longer than {limit:,} bytes")
         return bytes(body)
 
-    def json(self) -> Any:
-        """Return the body as JSON of any type, None where it is empty.
+    def json(self, *, first_line: bool = False) -> Any:
+        """Return the body, or its first line, as JSON of any type; None where it is empty.
 
         Raises:
             ProtocolError: It is no JSON; quotes it.
         """
         body = self.read().strip()
+        if first_line:
+            body = body.partition(b"\n")[0]
         try:
             return jsonlib.loads(body.decode("utf-8")) if body else None
         except (ValueError, RecursionError) as error:
@@ -189,18 +191,20 @@ class Transport:
         *,
         phase: str,
         preparing: bool = True,
+        first_line: bool = False,
         **how: Any,
     ) -> Any:
         """Return the JSON that a request is answered with, None where it is empty.
 
-        Takes what :meth:`open` takes. The answer to a preparing step that
+        Takes what :meth:`open` takes. Of a page's data, which is JSON lines,
+        the *first_line* is the page itself. The answer to a preparing step that
         breaks off is asked for again, as after a refused connection.
         """
 
         def attempt() -> Any:
             answer = self._attempt(call, method, path, **how)
             try:
-                return answer.json()
+                return answer.json(first_line=first_line)
             finally:
                 answer.close()
 

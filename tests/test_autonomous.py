@@ -675,7 +675,7 @@ def test_answers__too_deep_to_show() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(ModelError, match="too deep"):
+    with pytest.raises(ModelError, match="cannot be shown"):
         list(_read([{"error": deep}]))
 
 

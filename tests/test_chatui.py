@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from pathlib import Path
 
 import pytest
 import responses
 from conftest import wait_until
+from replay import CAPTURES, Exchange, recorded, replay
+from test_stream import stream_of
 
 from c4ai_clients import (
     AuthError,
@@ -26,8 +29,11 @@ from c4ai_clients import (
     StatusError,
     UsageError,
 )
+from c4ai_clients.decoding import Lines, jsonl
 from c4ai_clients.emulator import Answer, Emulator
-from c4ai_clients.events import Finish, Reasoning, Started, Text, Title
+from c4ai_clients.events import Finish, Reasoning, Started, Text, Title, Unknown
+from c4ai_clients.providers.chatui import _read
+from c4ai_clients.stream import Stream
 
 HOSTILE = [
     pytest.param(["ha", "ha", "ha"], id="repeats"),
@@ -544,3 +550,75 @@ def test_usage__a_busy_conversation(emulator: Emulator) -> None:
                 talk.stream("two")
         assert talk.chat("two").text
         assert talk.messages[1]["interrupted"] is True
+
+
+# Recorded answers that end in no reply, and why.
+ENDED = {"client-closed": IncompleteReplyError, "last-chunk": ModelError}
+
+
+def recorded_turns() -> list[object]:
+    return [
+        pytest.param(exchange, id=f"{case}-{number}")
+        for case in sorted(
+            path.relative_to(CAPTURES).with_suffix("").as_posix()
+            for era in ("B", "C")
+            for path in (CAPTURES / "chatui" / era).glob("*.jsonl")
+        )
+        for number, exchange in enumerate(recorded(case))
+        if exchange.method == "POST"
+        and exchange.status == 200
+        and re.search(r"/conversation/[0-9a-f]{24}$", exchange.path)
+        and not exchange.body.startswith(b"<")
+    ]
+
+
+@pytest.mark.parametrize("exchange", recorded_turns())
+def test_recorded__text_is_the_servers_own(exchange: Exchange) -> None:
+    """Every recorded answer reads as the server's own final text, or as its error."""
+    finals = [
+        json.loads(line)["text"]
+        for line in exchange.body.split(b"\n")
+        if line.strip().startswith(b'{"type":"finalAnswer"')
+    ]
+    stream = Stream(
+        stream_of()._turn,
+        lambda turn: _read(
+            ChatUI("http://x.test"), turn, jsonl(Lines(chunk for _, chunk in exchange.chunks))
+        ),
+    )
+    if not finals:
+        with pytest.raises(ENDED[exchange.end]):
+            stream.reply()
+        return
+    reply = stream.reply()
+
+    assert [] == [event for event in stream._seen if isinstance(event, Unknown)]
+    assert finals[0] in (reply.text, reply.text.rstrip())
+    if reply.rewritten:
+        # The true NUL at the end of a padded token, and an answer that was cut back
+        # after it was stopped: the only two ways in which these servers rewrite.
+        assert "\0 end" in finals[0] or stream.text.startswith(finals[0])
+
+
+@pytest.mark.parametrize("era", ["B", "C"])
+def test_recorded__first_and_second_turn(era: str) -> None:
+    """Two turns against a real server's bytes, over a socket, asking what its recorder asked."""
+    with (
+        replay(f"chatui/{era}/first_and_second_turn") as server,
+        ChatUI(server.url, model="test/model-1") as client,
+    ):
+        talk = client.conversation()
+        first = talk.chat("Hi there")
+        second = talk.chat("Second question")
+
+    assert first.text == second.text
+    assert first.text.startswith("Hello world! 😀 café\nhahaha 日本語")
+    assert "🌍 Test title" == first.title
+    assert talk.id == server.exchanges[0].body.decode()[19:43]
+    bodies = [
+        request.body
+        for request in server.requests
+        if b"multipart" in str(request.headers.get("content-type")).encode()
+    ]
+    assert 2 == len(bodies)
+    assert bodies[0] != bodies[1]

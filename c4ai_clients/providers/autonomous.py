@@ -236,7 +236,7 @@ def _single(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(message, dict) or (
         message.get("content") is None and not _reason(body, choice)
     ):
-        raise ProtocolError(f"expected a reply with a message, got: {_shown(body)}")
+        raise ProtocolError(f"expected a reply with a message, got: {quote(body)}")
     return {**body, "finish_reason": _reason(body, choice) or "stop"}
 
 
@@ -282,7 +282,7 @@ def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
     """
     choices = chunk.get("choices") or []
     if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
-        raise ProtocolError(f"expected choices, got: {_shown(chunk)}")
+        raise ProtocolError(f"expected choices, got: {quote(chunk)}")
     for choice in choices:
         index = choice.get("index")
         if not isinstance(index, int) or index == 0:
@@ -309,7 +309,7 @@ def _said(delta: Any, halves: Halves) -> Iterator[Event]:
     if thoughts:
         yield Reasoning(thoughts[0])
     if content is not None and not isinstance(content, str):
-        raise ProtocolError(f"expected text, got: {_shown(delta)}")
+        raise ProtocolError(f"expected text, got: {quote(delta)}")
     if text := halves.join(content or ""):
         yield Text(text)
     yield from map(_tool, calls if isinstance(calls, list) else [])
@@ -339,11 +339,4 @@ def _usage(usage: Any) -> Usage | None:
 
 def _complaint(error: Any) -> str:
     said = error.get("message") if isinstance(error, dict) else error
-    return quote(said) if isinstance(said, str) and said else _shown(error)
-
-
-def _shown(value: Any) -> str:
-    try:
-        return quote(json.dumps(value))
-    except RecursionError:  # it could just be read
-        return "JSON too deep to show"
+    return quote(said if isinstance(said, str) and said else error)

@@ -196,7 +196,7 @@ class ChatUI(ChatClient):
         name = made.get("conversationId") if isinstance(made, dict) else None
         if not isinstance(name, str) or not _ID.fullmatch(name):
             raise ProtocolError(
-                f"the server gave no conversation id: {quote(json.dumps(made))}", phase="create"
+                f"the server gave no conversation id: {quote(made)}", phase="create"
             )
         conversation.id = name
         return _root(made)
@@ -248,6 +248,7 @@ class ChatUI(ChatClient):
                 "GET",
                 f"/conversation/{conversation.id}/__data.json",
                 params={"x-sveltekit-invalidated": "01"},
+                first_line=True,
                 **how,
             )
             found = _page(page)
@@ -331,7 +332,7 @@ def _read(client: ChatUI, turn: Turn, updates: Iterable[dict[str, Any]]) -> Iter
         elif isinstance(kind, str):
             yield Unknown(update)
         else:
-            raise ProtocolError(f"expected an update of a reply, got: {quote(json.dumps(update))}")
+            raise ProtocolError(f"expected an update of a reply, got: {quote(update)}")
 
 
 def _searched(update: dict[str, Any]) -> Event:
@@ -397,7 +398,7 @@ def _page(page: Any) -> Any:
         raise NotFoundError(
             "the server does not know this conversation: its session was lost; begin a new one",
             status=int(node["status"]) if isinstance(node.get("status"), int) else 404,
-            body=quote(json.dumps(node.get("error"))),
+            body=quote(node.get("error")),
         )
     data = node.get("data")
     if not isinstance(data, list) or not data or not isinstance(data[0], dict):

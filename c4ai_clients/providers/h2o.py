@@ -18,7 +18,6 @@ fork of it is of the same weeks and was never recorded.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import re
 import uuid
@@ -200,7 +199,7 @@ class H2O(ChatClient):
         )
         name = made.get("conversationId") if isinstance(made, dict) else None
         if not isinstance(name, str) or not _ID.fullmatch(name):
-            raise ProtocolError(f"the server gave no conversation id: {quote(json.dumps(made))}")
+            raise ProtocolError(f"the server gave no conversation id: {quote(made)}")
         conversation.id = name
         conversation.state.pop("ids", None)
 
