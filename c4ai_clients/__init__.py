@@ -26,6 +26,7 @@ from .errors import (
 )
 from .providers.autonomous import AutonomousAI
 from .providers.chatui import C4AICommand, ChatUI
+from .providers.gradio import Gradio, Qwen
 from .providers.h2o import H2O
 from .retrying import RetryPolicy
 from .stream import Reply, Stream
@@ -41,12 +42,14 @@ __all__ = [
     "ChatUI",
     "ConnectError",
     "Conversation",
+    "Gradio",
     "IncompleteReplyError",
     "Model",
     "ModelError",
     "ModelNotFoundError",
     "NotFoundError",
     "ProtocolError",
+    "Qwen",
     "RateLimitError",
     "Reply",
     "ReplyError",

@@ -38,7 +38,7 @@ class Provider:
         message: The step that is the message.
         stream: The step whose answer is the reply, where that is another.
         first: How many bytes of the reply's body come before any text.
-        falls_back: Steps that may go wrong in any lasting way without harm.
+        falls_back: Steps whose refusal does no harm.
     """
 
     name: str
@@ -85,6 +85,9 @@ class Case:
         return f"{self.provider.name}-{self.fault.get('step')}-{self.label}"
 
 
+# Words that say that waiting helps; a Gradio queue can also say that it does not.
+FULL = {"body": b'{"detail":"Queue is full. Max size is 2 and size is 2."}'}
+
 PASSING = {  # a preparing step that ends like this is asked for again
     "cut": {"kind": "cut"},
     "cut-in-body": {"kind": "cut", "at": 3},
@@ -98,7 +101,7 @@ PASSING = {  # a preparing step that ends like this is asked for again
     "429-retry-after": {"kind": "status", "status": 429, "headers": {"Retry-After": "0"}},
     "500": {"kind": "status", "status": 500},
     "502": {"kind": "status", "status": 502},
-    "503": {"kind": "status", "status": 503},
+    "503": {"kind": "status", "status": 503, **FULL},
     "504": {"kind": "status", "status": 504},
 }
 HARMLESS = {
@@ -118,6 +121,10 @@ REFUSED: dict[int, type[C4AIError]] = {
 }
 
 
+# Without its /config a Gradio server is taken for one of the Space's own version.
+UNPREFIXED = {"version": "4.44.1"}
+
+
 def preparing(provider: Provider, step: str) -> Iterator[Case]:
     for label, fault in PASSING.items():
         yield Case(provider, label, {"step": step, **fault}, processed=(1,), tries=2)
@@ -135,9 +142,9 @@ def preparing(provider: Provider, step: str) -> Iterator[Case]:
     yield Case(
         provider,
         "503-always",
-        {**once, "kind": "status", "status": 503},
-        None if step in provider.falls_back else ServerError,
-        processed=(0,) if step not in provider.falls_back else (1,),
+        {**once, "kind": "status", "status": 503, **FULL},
+        ServerError,
+        processed=(0,),
         tries=3,
     )
     for label, fault in {
@@ -152,7 +159,7 @@ def preparing(provider: Provider, step: str) -> Iterator[Case]:
         for status in REFUSED:
             if status not in (401, 403):
                 fault = {**once, "kind": "status", "status": status}
-                yield Case(provider, str(status), fault, processed=(1,))
+                yield Case(provider, str(status), fault, processed=(1,), emulator=UNPREFIXED)
         return
     for status, error in REFUSED.items():
         fault = {**once, "kind": "status", "status": status}
@@ -165,14 +172,15 @@ def message(provider: Provider) -> Iterator[Case]:
     """What happens to the message: it is never processed twice."""
     step = provider.message
     for status in (429, 503):
-        fault = {"step": step, "kind": "status", "status": status}
+        fault = {"step": step, "kind": "status", "status": status, **FULL}
         yield Case(provider, f"{status}", fault, processed=(1,), tries=2)
-    fault = {"step": step, "kind": "status", "status": 503, "headers": {"Retry-After": "0.05"}}
+    busy = {"step": step, "kind": "status", "status": 503, **FULL}
+    fault = {**busy, "headers": {"Retry-After": "0.05"}}
     yield Case(provider, "503-retry-after", fault, processed=(1,), tries=2)
-    fault = {"step": step, "kind": "status", "status": 503, "headers": {"Retry-After": "600"}}
+    fault = {**busy, "headers": {"Retry-After": "600"}}
     yield Case(provider, "503-retry-much-later", fault, ServerError, processed=(0,), tries=1)
     for status, error in ((429, RateLimitError), (503, ServerError)):
-        fault = {"step": step, "kind": "status", "status": status, "times": 9}
+        fault = {"step": step, "kind": "status", "status": status, "times": 9, **FULL}
         yield Case(provider, f"{status}-always", fault, error, processed=(0,), tries=3)
     lasting = {**REFUSED, 408: StatusError, 425: StatusError, 500: ServerError, 502: ServerError}
     for status, error in {**lasting, 504: ServerError, 507: ServerError}.items():
@@ -226,7 +234,10 @@ def reply(provider: Provider) -> Iterator[Case]:
                 {"step": step, "kind": "tail", "seconds": 5},
                 **more,
             )
-        middle = {"step": step, "at": GZIP_MIDDLE if framing == "gzip" else MIDDLE[provider.name]}
+        middle = {
+            "step": step,
+            "at": GZIP_MIDDLE[provider.name] if framing == "gzip" else MIDDLE[provider.name],
+        }
         for kind in ("stall", "keepalives") if framing in ("chunked", "close") else ("stall",):
             fault = {**middle, "kind": kind, "seconds": 5}
             yield Case(
@@ -270,7 +281,7 @@ def reply(provider: Provider) -> Iterator[Case]:
 
 
 # A place in the reply's body behind the first token and before the last.
-GZIP_MIDDLE = 170
+GZIP_MIDDLE = {"c4ai-command": 170, "h2o": 170, "autonomous": 170, "qwen": 500}
 MIDDLE = {"c4ai-command": 300, "h2o": 250, "autonomous": 400, "qwen": 1500}
 
 
