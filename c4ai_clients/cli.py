@@ -297,15 +297,17 @@ def _emulator(protocols: list[str], **settings: Any) -> Iterator[Any]:
 
 
 def _sources(ctx: click.Context) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the flags say and what the environment says."""
-    said: dict[ParameterSource | None, dict[str, Any]] = {}
-    for name, value in ctx.params.items():
-        said.setdefault(ctx.get_parameter_source(name), {})[name] = value
-    flags = said.get(ParameterSource.COMMANDLINE, {})
+    """Return what the flags say, and what the environment says beside them."""
+    flags, usual = {}, {}
     for option in ctx.command.params:
-        if flags.get(str(option.name)) == "" and option.name != "system":
-            raise UsageError(f"{option.opts[0]} is empty: leave it out, or give a value")
-    return flags, said.get(ParameterSource.ENVIRONMENT, {})
+        name = str(option.name)
+        if value := option.resolve_envvar_value(ctx):
+            usual[name] = value
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flags[name] = ctx.params[name]
+            if flags[name] == "" and name != "system":
+                raise UsageError(f"{option.opts[0]} is empty: leave it out, or give a value")
+    return flags, usual
 
 
 @contextlib.contextmanager
@@ -518,9 +520,10 @@ class _Screen:
             self._end_line()
         text = _clean(text) if self.terminal else text
         if text:
-            print(text, end="", flush=True)
+            # Noted first: Ctrl-C may come as soon as it is printed.
             self._said = True
             self._line = sys.stdout if self.terminal and not text.endswith("\n") else None
+            print(text, end="", flush=True)
 
     def _thought(self, text: str) -> None:
         if self._console is None:
