@@ -1672,3 +1672,32 @@ def test_protocols_may_be_named_by_their_providers() -> None:
     with Emulator("qwen") as emulator:
         assert emulator.url("qwen") == emulator.url("gradio")
         assert ask(emulator.url("qwen"), "GET", "/config").json()["version"] == "5.50.0"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"\xff\xfe", b'{"data": [], "fn_index": {}}'])
+@pytest.mark.parametrize("path", ["/conversation", "/queue/join", "/api/v1/ai/chat"])
+def test_nonsense_is_answered_and_never_drops_the_connection(path: str, body: bytes) -> None:
+    """Whatever is posted as JSON, each server says in its way that it is wrong."""
+    with Emulator(PROTOCOLS, version="4.44.1") as emulator:
+        for protocol in PROTOCOLS:
+            answer = ask(emulator.url(protocol), "POST", path, body, JSON)
+
+            assert answer.complete
+            assert 400 <= answer.status <= 500 or "html" in answer.header("content-type")
+        assert emulator.processed == 0
+
+
+def test_a_torn_upload_is_no_request() -> None:
+    """A body that ends early is neither noted nor answered."""
+    with Emulator(("chat-ui",)) as emulator:
+        head = b"POST /conversation HTTP/1.1\r\nHost: x\r\n"
+        for sent in (
+            b"Content-Length: 9\r\n\r\nshort",
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+        ):
+            with connected(emulator.url("chat-ui")) as sock:
+                sock.sendall(head + sent)
+                sock.shutdown(socket.SHUT_WR)
+
+                assert read_all(sock) == b""
+        assert emulator.requests == []

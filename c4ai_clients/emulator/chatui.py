@@ -298,7 +298,7 @@ class ChatUI(Service):
         self._goodbye("stop")
         seen = None
         if visit.exchange.request.content_type() == "application/json":
-            data = visit.posted_json()
+            data = visit.posted_object()
             wanted = data.get("seenContentLength")
             seen = wanted if isinstance(wanted, int) else None
         thread.stop(seen)
@@ -322,9 +322,7 @@ class ChatUI(Service):
         visit.exchange.stream(200, headers, script, live=True)
 
     def _save_settings(self, visit: Visit) -> None:
-        data = visit.posted_json()
-        if not isinstance(data, dict):
-            raise BrokenError
+        data = visit.posted_object()
         accepted = data.get("ethicsModalAccepted", data.get("welcomeModalSeen"))
         if accepted is not None:
             self._session(visit).accepted = bool(accepted)
@@ -370,7 +368,7 @@ class ChatUI(Service):
 
     def _patch(self, visit: Visit, thread_id: str) -> None:
         thread = self._thread(visit, thread_id)
-        title = visit.posted_json().get("title")
+        title = visit.posted_object().get("title")
         thread.title = title if isinstance(title, str) else thread.title
         visit.send(200, [], chunked=True)
 

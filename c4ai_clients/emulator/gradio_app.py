@@ -7,6 +7,7 @@ what they say when those are wrong. Being called is where a message is processed
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from c4ai_clients.emulator.gradio_config import chat_functions, outputs
@@ -125,7 +126,8 @@ class App:
                 continue
             content = item["content"]
             if isinstance(content, list):
-                content = "".join(str(part.get("text", "")) for part in content)
+                parts = [part for part in content if isinstance(part, dict)]
+                content = "".join(str(part.get("text", "")) for part in parts)
             said.append({"role": str(item["role"]), "content": content})
         return said
 
@@ -133,9 +135,10 @@ class App:
 def posted(exchange: Exchange, *needed: str) -> dict[str, Any]:
     """Read a JSON body as FastAPI does, with its way of complaining."""
     request = exchange.request
+    body: Any = request.body.decode("utf-8", "replace")
     try:
-        typed = request.content_type() == "application/json"
-        body = request.json() if typed else request.body.decode("utf-8", "replace")
+        if request.content_type() == "application/json":
+            body = json.loads(body)
     except json.JSONDecodeError as error:
         wrong = {"type": "json_invalid", "loc": ["body", error.pos], "input": {}}
         more = {"msg": "JSON decode error", "ctx": {"error": error.msg}}
@@ -161,8 +164,9 @@ def function_of(body: dict[str, Any]) -> int:
     number = body.get("fn_index")
     if number is None:
         raise RefusedError(400, "No function index provided.")
-    if isinstance(number, str) and not number.lstrip("-").isdigit():
+    text = str(int(number) if isinstance(number, float) and number.is_integer() else number)
+    if not re.fullmatch("-?[0-9]{1,9}", text):
         wrong = {"type": "int_parsing", "loc": ["body", "fn_index"], "input": number}
         said = "Input should be a valid integer, unable to parse string as an integer"
         raise RefusedError(422, [{**wrong, "msg": said}])
-    return int(number)
+    return int(text)

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 from c4ai_clients.emulator.chatui_tree import Undefined, devalue
@@ -179,7 +178,7 @@ class H2O(Service):
         visit.send(200, JSON, compact(answer))
 
     def _create(self, visit: Visit) -> None:
-        model = _posted(visit).get("model")
+        model = visit.posted_object().get("model")
         if model not in self._settings.h2o_models:
             raise BrokenError
         session = self._session(visit)
@@ -190,7 +189,7 @@ class H2O(Service):
     def _message(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
         self._attempts.add(visit.name)
-        asked = Asked.read(_posted(visit))
+        asked = Asked.read(visit.posted_object())
         history = talk.messages
         if asked.retry:
             ids = [each["id"] for each in history]
@@ -240,7 +239,7 @@ class H2O(Service):
 
     def _patch(self, visit: Visit, talk_id: str) -> None:
         talk = self._talk(visit, talk_id)
-        talk.title = str(_posted(visit).get("title") or talk.title)
+        talk.title = str(visit.posted_object().get("title") or talk.title)
         visit.send(200, [], chunked=True)
 
     def _page_data(self, visit: Visit, talk_id: str = "") -> None:
@@ -298,13 +297,6 @@ class H2O(Service):
             "searches": {},
         }
         return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{{}}}}'
-
-
-def _posted(visit: Visit) -> dict[str, Any]:
-    data = visit.posted_json()
-    if not isinstance(data, dict):
-        raise BrokenError
-    return data
 
 
 _ESCAPED = "<>/\u2028\u2029"

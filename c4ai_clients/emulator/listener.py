@@ -7,6 +7,7 @@ thread, every connection and every wait, whatever they were doing.
 from __future__ import annotations
 
 import contextlib
+import re
 import selectors
 import socket
 import ssl
@@ -207,15 +208,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             pieces = []
-            while size := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
-                pieces.append(self.rfile.read(size))
+            while size := self._chunk_size():
+                pieces.append(self._exactly(size))
                 self.rfile.readline()
-            trailer = b"trailer"
+            trailer = b"a trailer, which says nothing that is read here"
             while trailer.strip():
                 trailer = self.rfile.readline()
             return b"".join(pieces)
         declared = str(self.headers.get("content-length") or 0)
-        size = int(declared) if declared.isdigit() else 0
+        return self._exactly(int(declared) if declared.isdigit() else 0)
+
+    def _chunk_size(self) -> int:
+        size = self.rfile.readline().partition(b";")[0].strip()
+        if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size):
+            raise GoneError("what came is no chunk, or nothing came")
+        return int(size, 16)
+
+    def _exactly(self, size: int) -> bytes:
         data = self.rfile.read(size)
         if len(data) < size:
             raise GoneError("the client left while sending")
@@ -288,7 +297,7 @@ class Listener:
 
         def unheard() -> None:
             for piece in script:
-                if isinstance(piece, float) and self._stopping.wait(piece):
+                if not isinstance(piece, bytes) and self._stopping.wait(piece):
                     break
             script.close()
 

@@ -171,3 +171,10 @@ class Visit:
             return request.json()
         except ValueError as error:
             raise BrokenError from error
+
+    def posted_object(self) -> dict[str, Any]:
+        """Read the body as a JSON object."""
+        data = self.posted_json()
+        if not isinstance(data, dict):
+            raise BrokenError
+        return data
