@@ -1,0 +1,141 @@
+"""Generated faults: whatever a server says, one error tree comes out."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import re
+import socket
+
+import peers
+import pytest
+import requests
+from canned import PROVIDERS, Canned
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from c4ai_clients import C4AIError, ChatUI, RetryPolicy, Timeout
+
+GENERATED = 2500  # for each provider
+QUICK = RetryPolicy(attempts=2, wait_initial=0)
+ODD = [
+    b"null",
+    b"true",
+    b"0",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"9" * 5000,
+    b'""',
+    b'"\\ud800"',
+    b'"\\u0000"',
+    b"[]",
+    b"[[]]",
+    b"{}",
+    b'{"a":null}',
+    b"[" * 3000 + b"]" * 3000,
+    b'"404"',
+    b"[null,1,{}]",
+]
+VALUE = re.compile(rb'(?<=:)\s*("(?:[^"\\]|\\.)*"|-?\d+|true|false|null|\[\]|\{\})')
+
+
+def mutated(chance: random.Random, body: bytes) -> bytes:
+    """Return *body* with one to four things wrong with it."""
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(body) + 1)
+        to = min(len(body), at + chance.choice([1, 2, 7, 60]))
+        way = chance.randrange(9)
+        if way <= 3 and (values := list(VALUE.finditer(body))):
+            value = chance.choice(values)
+            body = body[: value.start()] + chance.choice(ODD) + body[value.end() :]
+        elif way == 4:
+            body = body[:at]
+        elif way == 5:
+            body = body[:at] + body[to:]
+        elif way == 6:
+            body = body[:at] + body[at:to] * chance.randint(2, 5) + body[to:]
+        elif way == 7:
+            body = body[:at] + chance.randbytes(to - at) + body[to:]
+        else:
+            lines = body.split(b"\n")
+            chance.shuffle(lines)
+            body = b"\n".join(lines)
+    return body
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_fuzz__one_error_tree(provider: str, part: int) -> None:
+    """A turn with a mutated answer gives text, or an error of ours with all of its fields."""
+    chance = random.Random(f"{provider}-{part}")
+    kind, make = PROVIDERS[provider]
+    sound = make()
+    ended: dict[str, int] = {}
+    for number in range(GENERATED // 4):
+        step = chance.choice(list(sound))
+        steps = {**sound, step: (sound[step][0], mutated(chance, sound[step][1]))}
+        session = requests.Session()
+        session.mount("http://", Canned(steps, chance.choice([37, 500, 65536])))
+        with kind("http://127.0.0.1:9", session=session, retry=QUICK) as client:
+            stream = client.stream("Hi")
+            try:
+                assert all(type(piece) is str and piece for piece in stream)
+                outcome = "whole"
+                stream.reply().to_dict()
+            except C4AIError as error:
+                assert error.provider == provider
+                assert error.phase
+                assert error.attempts >= 1
+                assert error.partial == stream.text
+                assert str(pickle.loads(pickle.dumps(error))) == str(error)
+                outcome = type(error).__name__
+            except AssertionError:
+                raise
+            except BaseException as error:
+                raise AssertionError(f"{provider} {part} {number} {step}: {error!r}") from error
+        ended[outcome] = ended.get(outcome, 0) + 1
+        session.close()
+
+    # Mutations that never break anything, or always, would prove nothing.
+    assert 0 < ended["whole"] < GENERATED // 4
+    assert len(ended) >= 3
+
+
+WIRE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    b'Set-Cookie: a=b; Path=/\r\n\r\nC\r\n[{"id":"m"}]\r\n0\r\n\r\n'
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_fuzz__http_itself(chance: random.Random) -> None:
+    """An HTTP answer with anything wrong with its bytes is an answer or an error of ours."""
+    raw = mutated(chance, WIRE)
+
+    def handle(connection: socket.socket) -> None:
+        if peers.read_request(connection):
+            connection.sendall(raw)
+
+    client = ChatUI("http://" + SERVER[0], model="m", retry=RetryPolicy.none(), timeout=SHORT)
+    HANDLE[0] = handle
+    with client:
+        try:
+            client.models()
+        except C4AIError as error:
+            assert error.provider
+            assert error.phase == "models" or "lists no models" in str(error)
+
+
+SHORT = Timeout(connect=5, first=0.5, idle=0.5)
+SERVER: list[str] = []
+HANDLE: list[object] = [None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> object:
+    """One listener for all examples; what it does is set by each."""
+    with peers.listening(lambda connection: HANDLE[0](connection)) as address:  # type: ignore[operator]
+        SERVER.append(address)
+        yield
