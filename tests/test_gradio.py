@@ -561,6 +561,26 @@ def test_cancel__from_another_thread() -> None:
         assert wait_until(lambda: emulator.hang_ups == ["stream"])
 
 
+def test_drop__while_the_client_is_busy() -> None:
+    """A stream that the garbage collector drops inside the client's own work stops nothing."""
+    with (
+        Emulator(("gradio",), replies=Answer(tokens=["word "] * 500), pace=0.02) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        streams = [client.stream("Hi")]
+        next(streams[0])
+
+        def drop() -> None:
+            with client._transport._lock:
+                streams.clear()
+
+        thread = threading.Thread(target=drop, daemon=True)
+        thread.start()
+        thread.join(3)
+        assert not thread.is_alive()
+        assert wait_until(lambda: emulator.hang_ups == ["stream"])
+
+
 def test_complete__no_goodbye() -> None:
     """A complete reply is not cancelled, even by who leaves right after its end mark."""
     with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay import recorded
 
@@ -82,6 +82,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=6), st.booleans())
 def test_changes__values_come_out_as_they_went_in(values: list[Any], lowers: bool) -> None:
     """Whatever a value becomes, the server's edits make it so, with both of its bugs."""
@@ -99,6 +100,7 @@ SAID = st.text("ha[]\n\u2028😀é", max_size=8)
 CHATS = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), SAID), max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(CHATS, min_size=1, max_size=6), st.booleans(), st.booleans())
 def test_changes__pieces_are_a_prefix_of_the_text_or_it_was_rewritten(
     turns: list[list[tuple[str, str]]], lowers: bool, blocks: bool
@@ -188,9 +190,17 @@ def test_read__finds_the_answer(value: Any, text: str | None) -> None:
     assert text == found.text
 
 
+def nested(depth: int) -> Any:
+    value: Any = "deep"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     "value",
     [
+        pytest.param({"content": nested(5000)}, id="deep"),
         5,
         True,
         [1],
@@ -300,6 +310,7 @@ def test_changes__rewritten_text_waits_for_what_was_given() -> None:
     assert "" == text_of(answer.changes([["append", [0, 1], "!"]]))
 
 
+@settings(deadline=None)
 @given(st.text("ab\u2028😀🚀", max_size=12), st.lists(st.integers(0, 24), max_size=6))
 def test_growing__pieces_are_the_text(text: str, cuts: list[int]) -> None:
     """Pieces joined are the text, also where a cut goes through a character."""

@@ -15,7 +15,6 @@ Seen on servers of 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31 (recordings).
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import secrets
@@ -269,9 +268,7 @@ class Gradio(ChatClient):
             raise
         event = joined.get("event_id") if isinstance(joined, dict) else None
         if not isinstance(event, str) or not event:
-            raise ProtocolError(
-                f"the queue gave no event id: {quote(json.dumps(joined))}", phase="message"
-            )
+            raise ProtocolError(f"the queue gave no event id: {quote(joined)}", phase="message")
         return event
 
     def _asked(self, turn: Turn, chat: Chat) -> tuple[str, list[Any], list[Any]]:
@@ -365,7 +362,7 @@ class Gradio(ChatClient):
         value = held(values[chat.output]) if chat.output < len(values) else None
         found = read(value, answer.sent) if chat.output < len(values) else None
         if found is None:
-            raise ProtocolError(f"the answer is in no shape of a chat: {quote(json.dumps(values))}")
+            raise ProtocolError(f"the answer is in no shape of a chat: {quote(values)}")
         yield from answer.becomes(value)
         for file in found.files:
             yield self._file(turn, chat, file)
@@ -424,7 +421,7 @@ def _progress(message: dict[str, Any]) -> str:
 def _failure(output: Any) -> C4AIError:
     """Return the error of an event that failed, in the app's own words."""
     if not isinstance(output, dict) or (output and "error" not in output):
-        return ProtocolError(f"the event ended without an answer: {quote(json.dumps(output))}")
+        return ProtocolError(f"the event ended without an answer: {quote(output)}")
     if not output:
         return ModelError("the server gave no answer: the event was cancelled there")
     said = output["error"]
@@ -432,7 +429,7 @@ def _failure(output: Any) -> C4AIError:
     # gr.Error stands in quotes.
     if said in (None, "", "None"):
         return ModelError("the app failed and does not say why (its show_error is off)")
-    words = said if isinstance(said, str) else json.dumps(said)
+    words = said if isinstance(said, str) else quote(said)
     if len(words) > 2 and words[0] == words[-1] == "'":
         words = words[1:-1]
     return ModelError(quote(words))
@@ -440,7 +437,7 @@ def _failure(output: Any) -> C4AIError:
 
 def _unexpected(message: dict[str, Any]) -> C4AIError:
     """Return the error of an ``unexpected_error``; a stopping server repeats it for ever."""
-    words = quote(str(message.get("message") or "the queue failed"))
+    words = quote(message.get("message") or "the queue failed")
     if message.get("session_not_found") is True or words.startswith("404"):
         return NotFoundError(
             f"the server does not know this session: {words}; ask again", status=404, body=words

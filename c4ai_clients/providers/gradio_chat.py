@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from ..errors import ProtocolError, UsageError
+from ..errors import ProtocolError, UsageError, quote
 from ..messages import Message, text_of
 
 __all__ = ["Chat", "Input", "describe", "find_chat", "written"]
@@ -395,7 +395,9 @@ def _choices(kind: str, props: dict[str, Any]) -> tuple[tuple[str, ...], tuple[A
     if kind not in ("radio", "dropdown") or not isinstance(rows, list) or free:
         return (), ()
     pairs = [row if isinstance(row, list) and len(row) == 2 else [row, row] for row in rows]
-    return tuple(str(name) for name, _ in pairs), tuple(value for _, value in pairs)
+    return tuple(name if isinstance(name, str) else quote(name) for name, _ in pairs), tuple(
+        value for _, value in pairs
+    )
 
 
 def _default(kind: str, props: dict[str, Any]) -> Any:

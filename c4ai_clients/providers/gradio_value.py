@@ -66,7 +66,7 @@ def read(value: Any, sent: Any = None) -> Found | None:
                 _read_list(value, at, found)
         elif value is not None:
             found.text, found.path = _content(value, at, found.files)
-    except _OddError:
+    except (_OddError, RecursionError):
         return None
     return found
 
@@ -235,7 +235,7 @@ class Answer:
                     self._settle()
                     self._value = _edited(self._value, op, where, value)
                 moved = True
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, RecursionError):
             self.stale = True
             return news
         return news + self._news() if moved else news
