@@ -84,6 +84,19 @@ class Case:
     emulator: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def promise(self) -> str:
+        """Which promise of docs/reliability.md the case is for."""
+        if self.error is TimedOutError:
+            return "clocks"
+        if self.fault["kind"] in ("html", "garbage", "json", "empty"):
+            return "no stream"
+        if self.error is ModelError:
+            return "one error tree"
+        if self.label.partition("-")[0] in FRAMINGS:
+            return "complete"
+        return "sent again"
+
+    @property
     def id(self) -> str:
         return f"{self.provider.name}-{self.fault.get('step')}-{self.label}"
 
