@@ -11,7 +11,7 @@ import urllib3
 from replay import recorded
 from requests.adapters import BaseAdapter
 
-from c4ai_clients import AutonomousAI, C4AICommand, ChatClient, H2O, Qwen
+from c4ai_clients import H2O, AutonomousAI, C4AICommand, ChatClient, Qwen
 
 Body = tuple[str, bytes]  # content type and bytes
 
