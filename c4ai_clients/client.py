@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from .clocks import Call, Timeout, TimeoutLike
-from .conversation import Conversation
+from .conversation import Conversation, Revision
 from .errors import ModelNotFoundError, UsageError
 from .events import Event
-from .messages import FileLike, Messages, parse, split_system, uploads
+from .messages import FileLike, Messages, parse, split_system, text_of, uploads
 from .retrying import RetryLike
 from .stream import Reply, Stream, Turn
 from .transport import Settings, Transport, header_value
@@ -101,6 +101,7 @@ class ChatClient:
     default_model: ClassVar[str | None] = None
     model_aliases: ClassVar[Mapping[str, str]] = {}
     built_in_models: ClassVar[tuple[str, ...]] = ()
+    acts: ClassVar[frozenset[str]] = frozenset({"ask", "regenerate", "edit"})
     get_model: ClassVar[_GetModel] = _GetModel()
 
     def __init__(
@@ -271,6 +272,9 @@ class ChatClient:
             raise UsageError(
                 f"this client was pickled without {', '.join(self._missing)}: make a new one"
             )
+        revision = conversation if isinstance(conversation, Revision) else None
+        if revision is not None:
+            conversation = revision.conversation
         said, others = split_system(parse(messages), system)
         turn = Turn(
             call=Call(Timeout.of(timeout, self.timeout)),
@@ -286,8 +290,25 @@ class ChatClient:
         turn.model, turn.system = begun.model, begun.system
         if conversation is not None and conversation.messages:
             turn.history = list(conversation.messages)
+        if revision is not None:
+            self._revise(turn, revision)
         self._check(turn)
         return Stream(turn, self._events)
+
+    def _revise(self, turn: Turn, revision: Revision) -> None:
+        """Make *turn* ask an earlier question again."""
+        conversation, act, at = revision
+        if act == "continue" and (
+            "continue" not in self.acts or turn.conversation is not conversation
+        ):
+            raise UsageError(
+                f"{self.provider} cannot have an answer go on; ask for the rest in words"
+            )
+        turn.history = list(conversation.messages[:at])
+        if turn.conversation is conversation:
+            turn.act = act
+        if act == "continue":
+            turn.begun = text_of(conversation.messages[-1])
 
     def _conversation(
         self, given: Conversation | None, model: str | None, system: str | None

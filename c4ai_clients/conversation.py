@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .errors import UsageError
 from .messages import Message
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from .messages import Messages
     from .stream import Reply, Stream, Turn
 
-__all__ = ["Conversation"]
+__all__ = ["Act", "Conversation", "Revision"]
 
 _FORMAT = 1
+
+Act = Literal["ask", "regenerate", "edit", "continue"]
+
+
+class Revision(NamedTuple):
+    """A conversation of which the question at index *at* is asked again."""
+
+    conversation: Conversation
+    act: Act
+    at: int
 
 
 class Conversation:
@@ -64,6 +74,25 @@ class Conversation:
     def chat(self, messages: Messages, **options: Any) -> Reply:
         """Ask the next question and return the whole reply."""
         return self.stream(messages, **options).reply()
+
+    def regenerate(self, **options: Any) -> Stream:
+        """Ask the last question again; the new answer takes the old one's place."""
+        return self._again("regenerate", None, None, options)
+
+    def edit(self, messages: Messages, *, at: int | None = None, **options: Any) -> Stream:
+        """Ask *messages* in the place of an earlier question; what followed that is left.
+
+        Args:
+            messages: The new question.
+            at: The index in ``messages`` of the question to replace; the last
+                one by default.
+            **options: What the client's ``stream`` takes.
+        """
+        return self._again("edit", messages, at, options)
+
+    def continue_(self, **options: Any) -> Stream:
+        """Have the last answer go on where it stopped; only the rest is streamed."""
+        return self._again("continue", None, None, options)
 
     def fork(self, at: int | None = None) -> Conversation:
         """Return a second conversation that goes on from here, or from message *at*.
@@ -168,6 +197,22 @@ class Conversation:
         self._lock = threading.RLock()  # a stream's finalizer may take it again
         self._reader = None
 
+    def _again(
+        self, act: Act, messages: Messages | None, at: int | None, options: dict[str, Any]
+    ) -> Stream:
+        questions = [i for i, said in enumerate(self.messages) if said["role"] == "user"]
+        if not questions:
+            raise UsageError("nothing has been asked in this conversation yet: use stream()")
+        if at is None:
+            at = questions[-1]
+        elif at not in questions:
+            raise UsageError(f"message {at} is no question; those are {questions}")
+        if act == "continue" and self.messages[-1]["role"] != "assistant":
+            raise UsageError("there is no answer that could go on: use stream()")
+        asked = [self.messages[at]] if messages is None else messages
+        revision: Any = Revision(self, act, at)
+        return self._client().stream(asked, conversation=revision, **options)
+
     def _client(self) -> ChatClient:
         if self.client is None:
             raise UsageError("give the client to go on with: Conversation.load(path, client)")
@@ -196,7 +241,8 @@ class Conversation:
                 self._reader = None
 
     def _remember(self, turn: Turn, text: str, *, interrupted: bool) -> None:
-        """Add a turn to what has been said."""
+        """Add a turn to what has been said, in the place that it was asked for."""
+        text = turn.begun + text
         answer: Message = {"role": "assistant", "content": text}
         if interrupted:
             answer["interrupted"] = True

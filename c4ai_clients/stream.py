@@ -38,7 +38,7 @@ from .events import (
 from .messages import Message, Upload, text_of
 
 if TYPE_CHECKING:
-    from .conversation import Conversation
+    from .conversation import Act, Conversation
 
 __all__ = ["Reply", "Stream", "Timing", "Turn"]
 
@@ -63,6 +63,8 @@ class Turn:
         model: The server's own name of the model.
         uploads: Files to send along.
         options: The provider's own options.
+        act: Whether it is a new question, or one that is asked again.
+        begun: What there is already of an answer that goes on.
         skipped: Lines of the answer that were no records and were passed over.
     """
 
@@ -74,6 +76,8 @@ class Turn:
     model: str
     uploads: list[Upload] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    act: Act = "ask"
+    begun: str = ""
     skipped: int = 0
 
     @property

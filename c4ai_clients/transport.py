@@ -210,17 +210,34 @@ class Transport:
 
         return self._run(call, phase, preparing, attempt)
 
-    def goodbye(self, method: str, path: str, *, phase: str, **how: Any) -> None:
+    def goodbye(
+        self,
+        method: str,
+        path: str,
+        *,
+        phase: str,
+        wanted: Callable[[Call], bool] | None = None,
+        **how: Any,
+    ) -> None:
         """Send a request that nobody waits for, in a daemon thread.
 
         Two seconds in all, never sent again; a failure is logged and changes
         nothing. :meth:`close` and the interpreter's exit wait for it.
+
+        Args:
+            method: The HTTP method.
+            path: Below the base URL.
+            phase: The step's name.
+            wanted: Asked in that thread whether to send it at all.
+            **how: What :meth:`open` takes.
         """
 
         def say() -> None:
             call = Call(_GOODBYE)
             try:
                 with self._described(call, phase):
+                    if wanted is not None and not wanted(call):
+                        return
                     answer = self._attempt(call, method, path, **how)
                     try:
                         answer.beginning()  # read to its end, its connection is kept
