@@ -65,6 +65,7 @@ class Turn:
         options: The provider's own options.
         act: Whether it is a new question, or one that is asked again.
         begun: What there is already of an answer that goes on.
+        done: Whether its reply is complete; set by the stream.
         skipped: Lines of the answer that were no records and were passed over.
     """
 
@@ -78,6 +79,7 @@ class Turn:
     options: dict[str, Any] = field(default_factory=dict)
     act: Act = "ask"
     begun: str = ""
+    done: bool = False
     skipped: int = 0
 
     @property
@@ -327,7 +329,7 @@ class Stream:
 
     def _finished(self, finish: Finish) -> Event:
         """The reply is complete; give what its final text has beyond the pieces."""
-        self.done = True
+        self.done = self._turn.done = True
         self._finish = finish
         self._ended = monotonic()
         text = self.text

@@ -31,8 +31,8 @@ from c4ai_clients import (
 )
 from c4ai_clients.decoding import Lines, jsonl
 from c4ai_clients.emulator import Answer, Emulator
-from c4ai_clients.events import Finish, Reasoning, Started, Text, Title, Unknown
-from c4ai_clients.providers.chatui import _read
+from c4ai_clients.events import File, Finish, Reasoning, Started, Text, Title, Unknown
+from c4ai_clients.providers.chatui_updates import Given, read
 from c4ai_clients.stream import Stream
 
 HOSTILE = [
@@ -293,7 +293,7 @@ def test_request__as_the_recordings_have_it() -> None:
         message = emulator.requests[-1]
 
     data = json.loads(message.form().fields["data"])
-    parent = data.pop("id")
+    parent, generation = data.pop("id"), data.pop("generationId")
     assert {
         "inputs": "Hi",
         "is_retry": False,
@@ -301,7 +301,7 @@ def test_request__as_the_recordings_have_it() -> None:
         "web_search": True,
         "tools": ["abc"],
     } == data
-    assert len(parent) == 36
+    assert len(parent) == len(generation) == 36
     assert emulator.url("chat-ui") == message.headers["Origin"]
     assert message.headers["Referer"].startswith(emulator.url("chat-ui"))
     assert message.headers["User-Agent"].startswith("c4ai-clients/")
@@ -427,7 +427,11 @@ def test_files__go_along(tmp_path: Path) -> None:
     """A file is sent as Base64 text under a prefixed name."""
     picture = tmp_path / "dot.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n123")
-    with Emulator(("chat-ui",)) as emulator, C4AICommand(emulator.url("chat-ui")) as client:
+    model = C4AICommand.built_in_models[0]
+    with (
+        Emulator(("chat-ui",), multimodal=[model]) as emulator,
+        C4AICommand(emulator.url("chat-ui")) as client,
+    ):
         client.chat("What is it?", files=[picture, b"plain"])
         body = emulator.requests[-1].body
 
@@ -467,7 +471,6 @@ def test_get_model__class_and_instance() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
-        pytest.param({"disclaimer": True}, AuthError, "terms", id="disclaimer"),
         pytest.param({"login_required": True}, AuthError, "logged in", id="login"),
         pytest.param({"max_message_length": 1}, StatusError, "too long", id="too-long"),
         pytest.param({"messages_per_minute": 0}, RateLimitError, "too many", id="rate"),
@@ -556,6 +559,10 @@ def test_usage__a_busy_conversation(emulator: Emulator) -> None:
 ENDED = {"client-closed": IncompleteReplyError, "last-chunk": ModelError}
 
 
+def no_file(sha: str, name: str, mime: str) -> File:
+    return File(name, reader=bytes, mime=mime)
+
+
 def recorded_turns() -> list[object]:
     return [
         pytest.param(exchange, id=f"{case}-{number}")
@@ -582,8 +589,8 @@ def test_recorded__text_is_the_servers_own(exchange: Exchange) -> None:
     ]
     stream = Stream(
         stream_of()._turn,
-        lambda turn: _read(
-            ChatUI("http://x.test"), turn, jsonl(Lines(chunk for _, chunk in exchange.chunks))
+        lambda turn: read(
+            jsonl(Lines(chunk for _, chunk in exchange.chunks)), no_file, Given()
         ),
     )
     if not finals:

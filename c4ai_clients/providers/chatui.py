@@ -1,61 +1,65 @@
 """HuggingFace chat-ui, 2024 to today.
 
 1. ``POST /conversation`` makes a conversation and sets the session cookie.
-2. ``GET /api/conversation/{id}`` tells the message tree; the newest message is
-   the parent of the next one, and a new tree has a system message as its root.
+2. ``GET /api/conversation/{id}`` tells the message tree; the newest message of
+   ours is the parent of the next, and a new tree has a system message as root.
 3. ``POST /conversation/{id}``, multipart field ``data``, asks.
 4. The answer is JSON lines, whatever the content type says; ``finalAnswer``
    ends the reply, and a title may follow it.
+5. Where the answer was cut, a server of 2025-09 or later goes on without us:
+   what was missed is read from it afterwards.
 
-Seen on servers of 2025-03 and 2026-08 (recordings B and C).
+Seen on servers of 2025-03 and 2026-08 (recordings B and C); what others do is
+read in the public history. ``docs/chat-ui.md`` tells which does what.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from ..client import ChatClient, Model
+from ..clocks import Call
 from ..conversation import Conversation
-from ..decoding import Halves, Lines, jsonl
+from ..decoding import Lines, jsonl, loads, sse
 from ..errors import (
     AuthError,
     C4AIError,
     CancelledError,
     IncompleteReplyError,
-    ModelError,
     NotFoundError,
     ProtocolError,
     RateLimitError,
+    ServerError,
+    StatusError,
+    TimedOutError,
     UsageError,
     quote,
 )
-from ..events import (
-    Event,
-    File,
-    Finish,
-    Reasoning,
-    Sources,
-    Started,
-    Status,
-    Text,
-    Title,
-    ToolCall,
-    ToolResult,
-    Unknown,
-)
-from ..messages import FileLike, Messages, as_prompt, image_upload, images_of
+from ..events import Event, File, Finish, Started, Text
+from ..messages import FileLike, Message, Messages, as_prompt, image_upload, images_of
 from ..stream import Stream, Turn
+from .chatui_tree import Branch, final_text, from_page, messages_of, root_of
+from .chatui_updates import SAFE, Given, Thinking, beyond, read
+
+if TYPE_CHECKING:
+    from ..transport import Answer
 
 __all__ = ["C4AICommand", "ChatUI"]
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_logger = logging.getLogger("c4ai_clients")
+
 _FILE_LIMIT = 10 << 20
 _SAVING = 0.25
+_POLL = 0.5
 _LASTING_LIMITS = ("more than", "maximum number", "before login")
+_LEFT = (CancelledError, TimedOutError, GeneratorExit, KeyboardInterrupt)
 
 
 class ChatUI(ChatClient):
@@ -63,6 +67,12 @@ class ChatUI(ChatClient):
 
     provider = "chat-ui"
     label = "HuggingFace chat-ui"
+    acts = frozenset({"ask", "regenerate", "edit", "continue"})
+
+    # What is found out about the server, once, where it matters.
+    _family: str = ""
+    _offered: tuple[Model, ...] = ()
+    _takes_json: bool = False
 
     def stream(
         self,
@@ -75,6 +85,8 @@ class ChatUI(ChatClient):
         timeout: Any = None,
         web_search: bool = False,
         tools: Sequence[str] = (),
+        split_thinking: bool = False,
+        resume: bool = True,
     ) -> Stream:
         """Ask, and give the reply as it comes; see :meth:`ChatClient.stream`.
 
@@ -87,6 +99,10 @@ class ChatUI(ChatClient):
             timeout: For this turn.
             web_search: Have the server search the web first (until 2025-09).
             tools: Ids of the server's tools that the model may use (likewise).
+            split_thinking: Give what stands between ``<think>`` and
+                ``</think>`` as ``Reasoning``, not as text.
+            resume: Read on where the connection broke and the server has not
+                stopped; else that is an ``IncompleteReplyError`` at once.
         """
         return self._stream(
             messages,
@@ -95,30 +111,84 @@ class ChatUI(ChatClient):
             conversation=conversation,
             files=files,
             timeout=timeout,
-            options={"web_search": bool(web_search), "tools": _ids(tools)},
+            options={
+                "web_search": bool(web_search),
+                "tools": _ids(tools),
+                "split_thinking": bool(split_thinking),
+                "resume": bool(resume),
+            },
         )
 
     def models(self) -> list[Model]:
         """Return the models that the server lists (``GET /api/models``)."""
-        listed = self._fetch("GET", "/api/models", phase="models")
+        return self._list_models(Call(self.timeout))
+
+    def conversations(self, session: Conversation | None = None) -> list[Conversation]:
+        """Return the session's conversations, newest first, as the server lists them.
+
+        Their messages are not read; :meth:`open` does that. A session is a
+        cookie: the client's own (``cookies=``), or that of a conversation.
+
+        Args:
+            session: The conversation whose session is meant.
+        """
+        cookies = dict(session.cookies) if session is not None else {}
+        listed = self._fetch(
+            "GET", "/api/conversations", phase="conversations", cookies=cookies, authorize=False
+        )
         if not isinstance(listed, list):
-            raise ProtocolError("the server lists no models", provider=self.provider)
-        models = [
-            Model(
-                id=row["id"],
-                label=str(row.get("displayName") or row["id"]),
-                description=str(row.get("description") or ""),
-                multimodal=row.get("multimodal"),
-                tools=row.get("tools", row.get("supportsTools")),
-                reasoning=row.get("reasoning"),
-                unlisted=bool(row.get("unlisted")),
-                raw=row,
+            raise ProtocolError(
+                f"the server lists no conversations: {quote(listed)}",
+                provider=self.provider,
+                phase="conversations",
             )
+        return [
+            self._known(row["id"], str(row.get("modelId") or row.get("model") or ""), cookies)
             for row in listed
-            if isinstance(row, dict) and isinstance(row.get("id"), str)
+            if isinstance(row, dict) and SAFE.fullmatch(str(row.get("id")))
         ]
-        self._listed = tuple(model.id for model in models)
-        return models
+
+    def open(self, id: str, session: Conversation | None = None) -> Conversation:  # noqa: A002
+        """Return a conversation of the session's, with what was said on its newest branch.
+
+        Args:
+            id: The server's id for it.
+            session: As for :meth:`conversations`.
+        """
+        if not SAFE.fullmatch(str(id)):
+            raise UsageError(f"{id!r} is no id of a conversation")
+        opened = self._known(id, "", dict(session.cookies) if session is not None else {})
+        call = Call(self.timeout)
+        found = self._read_conversation(call, opened)
+        tree = messages_of(found)
+        told = found.get("json", found)
+        opened.model = str(told.get("modelId") or told.get("model") or self.model or "")
+        if tree and tree[0].get("from") == "system":
+            opened.system = str(tree[0].get("content") or "") or None
+        line = tree[-1].get("ancestors") if tree else None
+        if isinstance(line, list):  # of a tree with siblings, the newest branch
+            tree = [row for row in tree if row["id"] in (*line, tree[-1]["id"])]
+        opened.messages = [
+            {"role": row["from"], "content": str(row.get("content") or "")}
+            for row in tree
+            if row.get("from") in ("user", "assistant")
+        ]
+        Branch(opened.state).grow(opened.messages, tree)
+        return opened
+
+    def delete_all(self, session: Conversation | None = None) -> None:
+        """Delete all conversations of the session, one by one where the server has no other way.
+
+        Args:
+            session: As for :meth:`conversations`.
+        """
+        for listed in self.conversations(session):
+            listed.delete()
+
+    def _known(self, id: str, model: str, cookies: dict[str, str]) -> Conversation:  # noqa: A002
+        known = Conversation(self, model=model)
+        known.id, known.cookies, known.keep = id, dict(cookies), True
+        return known
 
     def _check(self, turn: Turn) -> None:
         for index, url in enumerate(images_of(turn.message)):
@@ -135,34 +205,128 @@ class ChatUI(ChatClient):
                 )
 
     def _events(self, turn: Turn) -> Iterator[Event]:
-        conversation = turn.conversation
-        parent = None
-        prompt = turn.prompt
-        if conversation.id is None:
-            parent = self._create(turn)
-            prompt = as_prompt([*turn.history, turn.message])
+        conversation, call = turn.conversation, turn.call
+        if turn.uploads:
+            self._check_multimodal(turn)
+        if turn.act == "continue" and self._era(call) == "C":
+            raise UsageError(
+                "this server no longer lets an answer go on, and would take it for an empty "
+                "question; ask for the rest in words"
+            )
+        if len(turn.history) < conversation.state.get("before", 0):
+            conversation.id = None  # the server knows that question only inside another
+        begins = conversation.id is None
+        if begins:
+            self._create(turn)
         yield Started(conversation)
-        parent = parent or self._newest(turn)
-        answered = False
-        for last_try in (False, True):
+        data = self._question(turn, begins)
+        given = Given()
+        try:
             try:
-                with self._transport.open(
-                    turn.call,
-                    "POST",
-                    f"/conversation/{conversation.id}",
-                    phase="message",
-                    files=_parts(turn, prompt, parent),
-                    cookies=conversation.cookies,
-                    refusal=_refusal,
-                ) as answer:
+                yield from self._asked(turn, data, given)
+            except IncompleteReplyError as error:
+                if turn.done or not turn.options["resume"] or not self._goes_on(call):
+                    raise
+                yield from self._resumed(turn, data, given, error)
+        except _LEFT:
+            if not turn.done:
+                self._stop(turn, data)
+            raise
+
+    def _asked(self, turn: Turn, data: dict[str, Any], given: Given) -> Iterator[Event]:
+        """Post the message, and once more where the server has not taken it."""
+        for again in (True, False):
+            answered = False
+            try:
+                with self._posted(turn, data) as answer:
                     answered = True
-                    yield from _read(self, turn, jsonl(Lines(answer.chunks())))
+                    updates = jsonl(Lines(answer.chunks()))
+                    yield from read(updates, self._file(turn), given, self._thinking(turn))
                 return
             except IncompleteReplyError:
-                if answered or last_try or self._heard(turn, parent):
+                if answered or not again or self._heard(turn):
                     raise
+            except StatusError as error:
+                # Servers of 2024-02 to 2024-06 read the message as a JSON body.
+                unread = error.status == 500 and "Internal Error" in error.body
+                if not unread or not again or turn.uploads or self._heard(turn):
+                    raise
+                self._takes_json = not self._takes_json
 
-    def _heard(self, turn: Turn, parent: str) -> bool:
+    def _posted(self, turn: Turn, data: dict[str, Any]) -> AbstractContextManager[Answer]:
+        body: dict[str, Any] = {"json": data} if self._takes_json else {"files": _parts(turn, data)}
+        return self._transport.open(
+            turn.call,
+            "POST",
+            f"/conversation/{turn.conversation.id}",
+            phase="message",
+            cookies=turn.conversation.cookies,
+            refusal=_refusal,
+            **body,
+        )
+
+    def _question(self, turn: Turn, begins: bool) -> dict[str, Any]:
+        """Return what the message says: what is asked, and where in the tree.
+
+        What was said before the conversation began on the server, which is in
+        no message of its own there, goes into its first question.
+        """
+        conversation = turn.conversation
+        before = conversation.state.setdefault("before", 0)
+        ids, root = self._ids(turn, [] if begins else conversation.messages[before:])
+        at = len(turn.history) - before
+        act = turn.act if ids else "ask"
+        data = {
+            "inputs": as_prompt([*turn.history, turn.message]) if at == 0 else turn.prompt,
+            "id": "",
+            "is_retry": act in ("regenerate", "edit"),
+            "is_continue": act == "continue",
+            "web_search": turn.options["web_search"],
+            "tools": turn.options["tools"],
+            "generationId": str(uuid.uuid4()),
+        }
+        if not ids:
+            data["id"] = root
+        elif act == "regenerate" and at + 1 < len(ids):
+            data["id"] = ids[at + 1]
+        elif act in ("regenerate", "edit") and at < len(ids):
+            data["id"] = ids[at]
+        elif act in ("ask", "continue"):
+            data["id"] = ids[-1]
+        else:
+            raise ProtocolError(
+                "the server does not show the message that is to be asked again",
+                phase="conversation",
+            )
+        return data
+
+    def _ids(self, turn: Turn, said: list[Message]) -> tuple[list[str], str]:
+        """Return the ids of what has been *said* there, and that of the root.
+
+        They are read again after each turn, since an answer does not tell
+        them; and once more where the answer is not in the tree yet.
+        """
+        conversation = turn.conversation
+        branch = Branch(conversation.state)
+        ids = branch.known(said)
+        root = conversation.state.get("root")
+        if len(ids) == len(said) and (said or root):
+            return ids, str(root)
+        for last_try in (False, True):
+            tree = messages_of(self._read_conversation(turn.call, conversation))
+            if not tree:
+                raise ProtocolError("the conversation shows no messages", phase="conversation")
+            ids = branch.grow(said, tree)
+            if len(ids) == len(said):
+                break
+            if last_try:
+                ids = [*ids, tree[-1]["id"]]
+            else:
+                turn.call.sleep(_SAVING)
+        conversation.state["root"] = tree[0]["id"]
+        return ids, str(tree[0]["id"])
+
+    def _heard(self, turn: Turn) -> bool:
         """Tell whether the server may have taken a message that it did not answer.
 
         Its tree knows, a moment later: the message is saved before the first
@@ -170,92 +334,267 @@ class ChatUI(ChatClient):
         """
         turn.call.sleep(_SAVING)
         try:
-            return self._newest(turn) != parent
-        except CancelledError:
+            tree = messages_of(self._read_conversation(turn.call, turn.conversation))
+        except _LEFT:
             raise
         except C4AIError:
             return True
+        return bool(Branch(turn.conversation.state).new(tree))
 
-    def _create(self, turn: Turn) -> str | None:
-        """Make the conversation; return its root's id where the answer tells it."""
-        conversation = turn.conversation
+    def _create(self, turn: Turn) -> None:
+        """Make the conversation, on terms that are accepted where that is asked for."""
+        conversation, call = turn.conversation, turn.call
         if not turn.model:
-            turn.model = conversation.model = self._first_model()
+            turn.model = conversation.model = self._first_model(call)
         wanted: dict[str, Any] = {"model": turn.model}
         if turn.system is not None:
             wanted["preprompt"] = turn.system
-        made = self._transport.fetch(
-            turn.call,
-            "POST",
-            "/conversation",
-            phase="create",
-            json=wanted,
-            cookies=conversation.cookies,
-            refusal=_refusal,
-        )
+        how: dict[str, Any] = {"cookies": conversation.cookies, "refusal": _refusal}
+        try:
+            made = self._transport.fetch(
+                call, "POST", "/conversation", phase="create", json=wanted, **how
+            )
+        except AuthError as error:
+            if error.status != 405:
+                raise self._explained(call, error) from error
+            accepted = {"ethicsModalAccepted": True}
+            try:
+                self._transport.fetch(
+                    call, "POST", "/settings", phase="settings", json=accepted, **how
+                )
+            except StatusError as refused:
+                raise self._explained(call, refused) from refused
+            _logger.info("the server's terms were accepted: %s", self.base_url)
+            made = self._transport.fetch(
+                call, "POST", "/conversation", phase="create", json=wanted, **how
+            )
+        except ServerError as error:
+            raise self._explained(call, error) from error
         name = made.get("conversationId") if isinstance(made, dict) else None
-        if not isinstance(name, str) or not _ID.fullmatch(name):
+        if not isinstance(name, str) or not SAFE.fullmatch(name):
             raise ProtocolError(
                 f"the server gave no conversation id: {quote(made)}", phase="create"
             )
         conversation.id = name
-        return _root(made)
+        root = root_of(made)
+        conversation.state = {"before": len(turn.history), "root": root}
+        if root is not None:
+            Branch(conversation.state).see([root])
 
-    def _first_model(self) -> str:
-        listed = [model.id for model in self.models() if not model.unlisted]
+    def _first_model(self, call: Call) -> str:
+        listed = [model.id for model in self._list_models(call) if not model.unlisted]
         if not listed:
             raise ProtocolError("the server lists no models: name one with model=…")
         return listed[0]
 
-    def _newest(self, turn: Turn) -> str:
-        """Return the id of the conversation's newest message.
+    def _list_models(self, call: Call) -> list[Model]:
+        try:
+            listed = self._transport.fetch(
+                call, "GET", "/api/models", phase="models", authorize=False
+            )
+        except (NotFoundError, ProtocolError) as error:
+            raise self._explained(call, error) from error
+        if not isinstance(listed, list):
+            raise ProtocolError(
+                f"the server lists no models: {quote(listed)}",
+                provider=self.provider,
+                phase="models",
+            )
+        models = [_model(row) for row in listed if isinstance(row, dict)]
+        self._offered = tuple(model for model in models if model.id)
+        self._listed = tuple(model.id for model in self._offered)
+        return list(self._offered)
 
-        The newest is the last of the list (seen: B and C, after retries too).
-        """
-        messages = self._messages(turn)
-        newest = messages[-1].get("id") if messages else None
-        if not isinstance(newest, str) or not _ID.fullmatch(newest):
-            raise ProtocolError("the conversation has no messages with ids", phase="conversation")
-        return newest
+    def _check_multimodal(self, turn: Turn) -> None:
+        """Refuse files that the model would silently not be shown."""
+        try:
+            offered = self._offered or self._list_models(turn.call)
+        except (StatusError, ProtocolError):
+            return
+        for model in offered:
+            if model.id == turn.model and model.multimodal is False:
+                takes = [other.id for other in offered if other.multimodal]
+                raise UsageError(
+                    f"{model.id} reads text only, and would not be shown your files; "
+                    + (
+                        f"these take files: {', '.join(takes)}"
+                        if takes
+                        else "none here takes files"
+                    )
+                )
 
-    def _messages(self, turn: Turn) -> list[dict[str, Any]]:
-        """Read the message tree: plain JSON since 2024-01, a page's data before."""
-        conversation = turn.conversation
+    def _read_conversation(self, call: Call, conversation: Conversation) -> Any:
+        """Read a conversation: plain JSON since 2024-01, a page's data before."""
         how: dict[str, Any] = {
             "phase": "conversation",
             "cookies": conversation.cookies,
             "refusal": _refusal,
+            # With a session there is no need of a key here, and servers of
+            # 2026 answer 500 to one that is not their own.
+            "authorize": not conversation.cookies,
         }
         try:
-            found = self._transport.fetch(
-                turn.call,
-                "GET",
-                f"/api/conversation/{conversation.id}",
-                # With a session there is no need of a key here, and servers of
-                # 2026 answer 500 to one that is not their own.
-                authorize=not conversation.cookies,
-                **how,
-            )
+            return self._transport.fetch(
+                call, "GET", f"/api/conversation/{conversation.id}", **how
+            ) or self._read_page(call, conversation, how)
         except NotFoundError as error:
             if "Conversation not found" in error.body:
                 raise
-            found = None
+            return self._read_page(call, conversation, how)
         except ProtocolError:
-            found = None  # servers before 2026 answer an unknown path with a page
-        if found is None:
+            # Servers before 2026 answer an unknown path with a page.
+            return self._read_page(call, conversation, how)
+
+    def _read_page(self, call: Call, conversation: Conversation, how: dict[str, Any]) -> Any:
+        try:
             page = self._transport.fetch(
-                turn.call,
+                call,
                 "GET",
                 f"/conversation/{conversation.id}/__data.json",
                 params={"x-sveltekit-invalidated": "01"},
                 first_line=True,
                 **how,
             )
-            found = _page(page)
-        messages = found.get("messages") if isinstance(found, dict) else None
-        if not isinstance(messages, list):
-            raise ProtocolError("the conversation cannot be read", phase="conversation")
-        return [message for message in messages if isinstance(message, dict)]
+        except ProtocolError as error:
+            raise self._explained(call, error) from error
+        found = from_page(page)
+        if found is None or not found["messages"]:
+            unread = ProtocolError("the conversation cannot be read", phase="conversation")
+            raise self._explained(call, unread)
+        return found
+
+    def _era(self, call: Call) -> str:
+        """Return "A" for servers of 2023, "B" until 2025-06, "C" from then on, or ""."""
+        if not self._family:
+            config = self._probed(call, "/api/v2/public-config")
+            if isinstance(config, dict) and "json" in config:
+                self._family = "C"
+            elif isinstance(self._probed(call, "/api/models"), list):
+                self._family = "B"
+            else:
+                page = self._probed(call, "/__data.json")
+                nodes = page.get("nodes") if isinstance(page, dict) else None
+                if "requiresLogin" in quote(nodes[:1] if isinstance(nodes, list) else ""):
+                    self._family = "A"
+        return self._family
+
+    def _probed(self, call: Call, path: str) -> Any:
+        try:
+            return self._transport.fetch(
+                call, "GET", path, phase="era", preparing=False, first_line=True, authorize=False
+            )
+        except (StatusError, ProtocolError):
+            return None
+
+    def _explained(self, call: Call, error: C4AIError) -> C4AIError:
+        """Return *error*, or one that says more where the server is of 2023."""
+        try:
+            of_2023 = self._era(call) == "A"
+        except _LEFT:
+            raise
+        except C4AIError:
+            return error
+        if not of_2023:
+            return error
+        return UsageError(
+            f"{self.base_url} is a chat-ui of 2023: use H2O({self.base_url!r}, …) for it",
+            provider=self.provider,
+            phase=error.phase,
+        )
+
+    def _goes_on(self, call: Call) -> bool:
+        """Tell whether the server goes on with an answer that nobody reads."""
+        try:
+            return self._era(call) == "C"
+        except _LEFT:
+            raise
+        except C4AIError:
+            return False
+
+    def _resumed(
+        self, turn: Turn, data: dict[str, Any], given: Given, error: IncompleteReplyError
+    ) -> Iterator[Event]:
+        """Give the rest of an answer that was cut, without a gap or a repeat.
+
+        Servers of 2026-07 and later stream it again from its beginning; of
+        older ones the saved answer is read, once it is complete.
+
+        Raises:
+            IncompleteReplyError: The server does not have it; *error* itself.
+        """
+        try:
+            yield from self._streamed_again(turn, data, given)
+        except (StatusError, ProtocolError, IncompleteReplyError):
+            if not turn.done:
+                yield from self._saved(turn, given, error)
+
+    def _streamed_again(self, turn: Turn, data: dict[str, Any], given: Given) -> Iterator[Event]:
+        with self._transport.open(
+            turn.call,
+            "GET",
+            f"/conversation/{turn.conversation.id}/stream",
+            phase="message",
+            params={"generationId": data["generationId"], "fromSeq": "0"},
+            cookies=turn.conversation.cookies,
+            authorize=False,
+        ) as answer:
+            updates = (loads(told.data) for told in sse(answer.chunks()) if told.event == "update")
+            events = read(updates, self._file(turn), Given(), self._thinking(turn))
+            yield from beyond(events, given)
+        if not turn.done:
+            raise IncompleteReplyError("the answer did not become complete")
+
+    def _saved(self, turn: Turn, given: Given, error: IncompleteReplyError) -> Iterator[Event]:
+        idle, before = turn.call.timeout.idle, given.text()
+        end = None if idle is None else monotonic() + idle
+        branch = Branch(turn.conversation.state)
+        while end is None or monotonic() < end:
+            tree = messages_of(self._read_conversation(turn.call, turn.conversation))
+            answers = [row for row in branch.new(tree) if row.get("from") == "assistant"]
+            if not answers:
+                raise error
+            text, complete, stopped = final_text(answers[-1])
+            if turn.options["split_thinking"]:
+                text = Thinking.without(text)
+            if complete:
+                if not text.startswith(before.rstrip()):
+                    raise error
+                if rest := text[len(before) :]:
+                    yield Text(rest)
+                yield Finish("interrupted" if stopped else "stop", text)
+                return
+            turn.call.sleep(_POLL)
+        raise error
+
+    def _stop(self, turn: Turn, data: dict[str, Any]) -> None:
+        """Tell a server that would go on without us; elsewhere hanging up is the stop."""
+        self._transport.goodbye(
+            "POST",
+            f"/conversation/{turn.conversation.id}/stop-generating",
+            phase="stop",
+            wanted=self._goes_on,
+            json={"generationId": data["generationId"]},
+            cookies=dict(turn.conversation.cookies),
+        )
+
+    def _thinking(self, turn: Turn) -> Thinking | None:
+        return Thinking() if turn.options["split_thinking"] else None
+
+    def _file(self, turn: Turn) -> Callable[[str, str, str], File]:
+        """Return what makes the event of a file, read from the conversation's own server."""
+        conversation = turn.conversation
+
+        def made(sha: str, name: str, mime: str) -> File:
+            path = f"/conversation/{conversation.id}/output/{sha}"
+            cookies = dict(conversation.cookies)
+            return File(
+                name=name,
+                mime=mime,
+                url=self.base_url + path,
+                reader=lambda: self._download(path, phase="file", cookies=cookies),
+            )
+
+        return made
 
     def _delete(self, conversation: Conversation) -> None:
         if conversation.id is None:
@@ -268,6 +607,7 @@ class ChatUI(ChatClient):
             refusal=_refusal,
         )
         conversation.id = None
+        conversation.state.clear()
 
 
 def _ids(tools: Sequence[str]) -> list[str]:
@@ -276,15 +616,25 @@ def _ids(tools: Sequence[str]) -> list[str]:
     return list(tools)
 
 
-def _parts(turn: Turn, prompt: str, parent: str) -> list[tuple[str, tuple[str | None, str, str]]]:
+def _model(row: dict[str, Any]) -> Model:
+    def flag(*names: str) -> bool | None:
+        return next((row[name] for name in names if isinstance(row.get(name), bool)), None)
+
+    name = row.get("id")
+    return Model(
+        id=name if isinstance(name, str) else "",
+        label=str(row.get("displayName") or name),
+        description=str(row.get("description") or ""),
+        multimodal=flag("multimodal"),
+        tools=flag("tools", "supportsTools"),
+        reasoning=flag("reasoning", "supportsReasoning"),
+        unlisted=flag("unlisted") is True,
+        raw=row,
+    )
+
+
+def _parts(turn: Turn, data: dict[str, Any]) -> list[tuple[str, tuple[str | None, str, str]]]:
     """Return the multipart body: ``data``, and files as Base64 text under a prefixed name."""
-    data = {
-        "inputs": prompt,
-        "id": parent,
-        "is_retry": False,
-        "is_continue": False,
-        **turn.options,
-    }
     parts: list[tuple[str, tuple[str | None, str, str]]] = [
         ("data", (None, json.dumps(data), "application/json"))
     ]
@@ -292,129 +642,6 @@ def _parts(turn: Turn, prompt: str, parent: str) -> list[tuple[str, tuple[str | 
         body = base64.b64encode(upload.data).decode("ascii")
         parts.append(("files", (f"base64;{upload.name}", body, upload.mime)))
     return parts
-
-
-def _read(client: ChatUI, turn: Turn, updates: Iterable[dict[str, Any]]) -> Iterator[Event]:
-    """Turn a reply's updates into events."""
-    halves = Halves()
-    for update in updates:
-        kind, subtype = update.get("type"), update.get("subtype")
-        if kind == "stream" and isinstance(update.get("token"), str):
-            # Tokens are padded to 16 units with NULs, to hide their length.
-            text = halves.join(update["token"].rstrip("\0"))
-            if text:
-                yield Text(text)
-        elif kind == "status" and update.get("status") == "error":
-            raise ModelError(quote(str(update.get("message") or "the model failed")))
-        elif kind == "status":
-            yield Status(str(update.get("status")), str(update.get("message") or ""))
-        elif kind == "title" and isinstance(update.get("title"), str):
-            yield Title(update["title"])
-        elif kind == "reasoning" and subtype == "stream" and isinstance(update.get("token"), str):
-            if update["token"]:
-                yield Reasoning(update["token"])
-        elif kind == "reasoning" and subtype == "status":
-            yield Status("reasoning", str(update.get("status") or ""))
-        elif kind == "webSearch":
-            yield _searched(update)
-        elif kind == "tool":
-            yield _tool(update)
-        elif kind == "file" and isinstance(update.get("sha"), str):
-            yield _file(client, turn, update)
-        elif kind == "finalAnswer":
-            if rest := halves.rest():
-                yield Text(rest)
-            final = update.get("text")
-            yield Finish(
-                "interrupted" if update.get("interrupted") is True else "stop",
-                final if isinstance(final, str) else None,
-            )
-        elif isinstance(kind, str):
-            yield Unknown(update)
-        else:
-            raise ProtocolError(f"expected an update of a reply, got: {quote(update)}")
-
-
-def _searched(update: dict[str, Any]) -> Event:
-    sources = update.get("sources")
-    if update.get("subtype") == "sources" and isinstance(sources, list):
-        return Sources([page for page in sources if isinstance(page, dict)])
-    return Status("webSearch", str(update.get("message") or update.get("subtype") or ""))
-
-
-def _tool(update: dict[str, Any]) -> Event:
-    subtype, name = update.get("subtype"), str(update.get("uuid") or "")
-    call, result = update.get("call"), update.get("result")
-    if subtype == "call" and isinstance(call, dict):
-        arguments = call.get("parameters")
-        return ToolCall(
-            name, str(call.get("name") or ""), arguments if isinstance(arguments, dict) else {}
-        )
-    if subtype == "result" and isinstance(result, dict):
-        outputs = result.get("outputs")
-        failed = (
-            None if result.get("status") == "success" else str(result.get("message") or "failed")
-        )
-        return ToolResult(name, outputs if isinstance(outputs, list) else [], failed)
-    if subtype == "error":
-        return ToolResult(name, [], str(update.get("message") or "failed"))
-    return Unknown(update)
-
-
-def _file(client: ChatUI, turn: Turn, update: dict[str, Any]) -> Event:
-    sha = update["sha"]
-    if not _ID.fullmatch(sha):
-        return Unknown(update)
-    conversation = turn.conversation
-    path = f"/conversation/{conversation.id}/output/{sha}"
-    cookies = dict(conversation.cookies)
-    return File(
-        name=str(update.get("name") or sha),
-        mime=str(update.get("mime") or ""),
-        url=client.base_url + path,
-        reader=lambda: client._download(path, phase="file", cookies=cookies),
-    )
-
-
-def _root(made: dict[str, Any]) -> str | None:
-    """Return the root message's id from a create answer that tells it (since 2026-07)."""
-    told = made.get("conversation")
-    if not isinstance(told, str):
-        return None
-    try:
-        found = json.loads(told)["json"]["rootMessageId"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return found if isinstance(found, str) and _ID.fullmatch(found) else None
-
-
-def _page(page: Any) -> Any:
-    """Unflatten the last node of a SvelteKit page's data, which refers by index."""
-    nodes = page.get("nodes") if isinstance(page, dict) else None
-    node = nodes[-1] if isinstance(nodes, list) and nodes else None
-    if not isinstance(node, dict):
-        return None
-    if node.get("type") == "error":
-        raise NotFoundError(
-            "the server does not know this conversation: its session was lost; begin a new one",
-            status=int(node["status"]) if isinstance(node.get("status"), int) else 404,
-            body=quote(node.get("error")),
-        )
-    data = node.get("data")
-    if not isinstance(data, list) or not data or not isinstance(data[0], dict):
-        return None
-
-    def at(index: Any) -> Any:
-        return data[index] if isinstance(index, int) and 0 <= index < len(data) else None
-
-    rows = at(data[0].get("messages"))
-    return {
-        "messages": [
-            {key: at(row.get(key)) for key in ("id", "from", "content")}
-            for row in map(at, rows if isinstance(rows, list) else [])
-            if isinstance(row, dict)
-        ]
-    }
 
 
 def _refusal(answer: Any, said: str) -> C4AIError | None:

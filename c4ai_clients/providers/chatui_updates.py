@@ -1,0 +1,242 @@
+"""What a chat-ui says while it answers, as events; pure, no I/O.
+
+One branch a kind of update, as seen in the recordings of 2025-03 and 2026-08
+and read in the public history from 2024 on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..decoding import Halves
+from ..errors import IncompleteReplyError, ModelError, ProtocolError, quote
+from ..events import (
+    Event,
+    File,
+    Finish,
+    Reasoning,
+    Sources,
+    Status,
+    Text,
+    Title,
+    ToolCall,
+    ToolResult,
+    Unknown,
+)
+
+__all__ = ["SAFE", "Given", "Thinking", "beyond", "read"]
+
+# What an id of a server's may be made of, since it becomes part of a path.
+SAFE = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class Given:
+    """What has been given of an answer: the pieces of its text and of its reasoning."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.reasoning: list[str] = []
+
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.pieces)
+
+
+def read(
+    updates: Iterable[dict[str, Any]],
+    file: Callable[[str, str, str], File],
+    given: Given,
+    thinking: Thinking | None = None,
+) -> Iterator[Event]:
+    """Turn a reply's updates into events.
+
+    Args:
+        updates: The JSON lines.
+        file: Makes the event of a file, from sha, name and mime.
+        given: Takes note of what is given.
+        thinking: Parts inline reasoning from the text, where that is wanted.
+    """
+    halves = Halves()
+    for update in updates:
+        kind, subtype = update.get("type"), update.get("subtype")
+        if kind == "stream" and isinstance(update.get("token"), str):
+            # Tokens are padded to 16 units with NULs, to hide their length.
+            text = halves.join(update["token"].rstrip("\0"))
+            if thinking is not None:
+                yield from thinking.parted(text, given)
+            elif text:
+                given.pieces.append(text)
+                yield Text(text)
+        elif kind == "status" and update.get("status") == "error":
+            raise ModelError(_failure(update, given.text()))
+        elif kind == "status":
+            yield Status(str(update.get("status")), str(update.get("message") or ""))
+        elif kind == "title" and isinstance(update.get("title"), str):
+            yield Title(update["title"])
+        elif kind == "reasoning" and subtype == "stream" and isinstance(update.get("token"), str):
+            if update["token"]:
+                given.reasoning.append(update["token"])
+                yield Reasoning(update["token"])
+        elif kind == "reasoning" and subtype == "status":
+            yield Status("reasoning", str(update.get("status") or ""))
+        elif kind == "webSearch":
+            yield _searched(update)
+        elif kind == "tool":
+            yield _tool(update)
+        elif kind == "file" and SAFE.fullmatch(str(update.get("sha"))):
+            sha = str(update["sha"])
+            yield file(sha, str(update.get("name") or sha), str(update.get("mime") or ""))
+        elif kind == "routerMetadata":
+            words = (str(update.get(key) or "") for key in ("route", "model", "provider"))
+            yield Status("router", " ".join(filter(None, words)))
+        elif kind == "finalAnswer":
+            if thinking is not None:
+                yield from thinking.parted(halves.rest(), given, last=True)
+            elif rest := halves.rest():
+                given.pieces.append(rest)
+                yield Text(rest)
+            yield _finish(update, thinking)
+        elif isinstance(kind, str):
+            yield Unknown(update)
+        else:
+            raise ProtocolError(f"expected an update of a reply, got: {quote(update)}")
+
+
+def _finish(update: dict[str, Any], thinking: Thinking | None) -> Finish:
+    final = update.get("text")
+    if not isinstance(final, str):
+        final = None
+    elif thinking is not None:
+        final = thinking.without(final)
+    return Finish("interrupted" if update.get("interrupted") is True else "stop", final)
+
+
+def _failure(update: dict[str, Any], given: str) -> str:
+    """Return what the server says of its failure.
+
+    Servers of 2025-10 and later silently ask a model that fails once more, so
+    what has been said comes twice before they give up (seen: era C).
+    """
+    said = quote(str(update.get("message") or "the model failed"))
+    half = len(given) // 2
+    if half and given[:half] == given[half:]:
+        said += "; the server had begun again, so the text so far is there twice"
+    return said
+
+
+def _searched(update: dict[str, Any]) -> Event:
+    sources = update.get("sources")
+    if update.get("subtype") == "sources" and isinstance(sources, list):
+        return Sources([page for page in sources if isinstance(page, dict)])
+    args = update.get("args")
+    words = [update.get("message") or update.get("subtype") or "", *(_strings(args))]
+    return Status("webSearch", " ".join(str(word) for word in words))
+
+
+def _strings(value: Any) -> list[str]:
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
+
+
+def _tool(update: dict[str, Any]) -> Event:
+    subtype, name = update.get("subtype"), str(update.get("uuid") or "")
+    call, result = update.get("call"), update.get("result")
+    if subtype == "call" and isinstance(call, dict):
+        arguments = call.get("parameters")
+        return ToolCall(
+            name, str(call.get("name") or ""), arguments if isinstance(arguments, dict) else {}
+        )
+    if subtype == "result" and isinstance(result, dict):
+        outputs = result.get("outputs")
+        sound = result.get("status") == "success"
+        failed = None if sound else str(result.get("message") or "failed")
+        return ToolResult(name, outputs if isinstance(outputs, list) else [], failed)
+    if subtype == "error":
+        return ToolResult(name, [], str(update.get("message") or "failed"))
+    if subtype == "eta":
+        return Status("tool", f"{name}: about {update.get('eta')} s")
+    if subtype == "progress":
+        told = {key: value for key, value in update.items() if key not in ("type", "subtype")}
+        return Status("tool", quote(told))
+    return Unknown(update)
+
+
+class Thinking:
+    """Parts ``<think>…</think>`` at an answer's beginning from its text.
+
+    Servers from 2025-09 on, and of 2024, leave a model's reasoning in the text
+    between these tags (seen: era C). White space behind the closing tag goes
+    with the reasoning.
+    """
+
+    def __init__(self) -> None:
+        self._tag = "<think>"  # the one that is looked for; "" when all is text
+        self._held = ""
+
+    def parted(self, text: str, given: Given, *, last: bool = False) -> Iterator[Event]:
+        """Yield a token's reasoning and text; half a tag waits for its other half.
+
+        Args:
+            text: The token.
+            given: Takes note of what is given.
+            last: Whether nothing follows.
+        """
+        text = self._held + text
+        self._held = ""
+        if self._tag == "<think>":
+            if self._tag.startswith(text.lstrip()[: len(self._tag)]) and not last:
+                if not text.lstrip().startswith(self._tag):
+                    self._held = text
+                    return
+                self._tag = "</think>"
+                text = text.lstrip()[len("<think>") :]
+            else:
+                self._tag = ""
+        if self._tag == "</think>":
+            before, found, text = text.partition(self._tag)
+            if not found and not last:
+                keep = next((n for n in range(7, 0, -1) if before.endswith(self._tag[:n])), 0)
+                before, self._held = before[: len(before) - keep], before[len(before) - keep :]
+            if before:
+                given.reasoning.append(before)
+                yield Reasoning(before)
+            if not found:
+                return
+            self._tag = " "
+        if self._tag == " ":
+            text = text.lstrip()
+            if text:
+                self._tag = ""
+        if text:
+            given.pieces.append(text)
+            yield Text(text)
+
+    @staticmethod
+    def without(final: str) -> str:
+        """Return a final text without its reasoning."""
+        return re.sub(r"^\s*<think>.*?(</think>\s*|$)", "", final, count=1, flags=re.DOTALL)
+
+
+def beyond(events: Iterable[Event], given: Given) -> Iterator[Event]:
+    """Yield what *events*, which begin anew, have beyond what was given before.
+
+    Raises:
+        IncompleteReplyError: They tell another answer than the one given.
+    """
+    text, reasoning = given.text(), "".join(given.reasoning)
+    told = thought = 0
+    for event in events:
+        if isinstance(event, (Text, Reasoning)):
+            is_text = isinstance(event, Text)
+            before, at = (text, told) if is_text else (reasoning, thought)
+            overlap = min(len(event.text), max(0, len(before) - at))
+            if event.text[:overlap] != before[at : at + overlap]:
+                raise IncompleteReplyError("the server gives another answer than it gave before")
+            told, thought = (
+                (told + len(event.text), thought) if is_text else (told, thought + len(event.text))
+            )
+            if overlap < len(event.text):
+                yield type(event)(event.text[overlap:])
+        elif isinstance(event, Finish) or told >= len(text):
+            yield event
