@@ -447,7 +447,7 @@ class _Screen:
         self.terminal = _is_terminal(sys.stdout)
         self._console = Console(stderr=True) if _is_terminal(sys.stderr) else None
         self._dim = "" if self._console is None or self._console.no_color else "dim"
-        self._spins = spins
+        self._spins = spins and self._console is not None and not self._console.is_dumb_terminal
         self._spinner: Spinner | None = None
         self._title: str | None = None
         self._line: Any = None  # the stream that left the terminal's line open
@@ -469,8 +469,9 @@ class _Screen:
                 self._answer(json.dumps(reply.to_dict()) if self.as_json else reply.text)
             self._said = True
         except KeyboardInterrupt:
-            self._still()
-            self._line = self._line or (sys.stderr if self._console else None)
+            # ^C stands in the terminal's line now; a spinner wipes its own away.
+            if self._console is not None and self._spinner is None:
+                self._line = self._line or sys.stderr
             raise KeyboardInterrupt("on a line of its own") from None
         finally:
             self._settle()
