@@ -388,5 +388,5 @@ def _model(owner: type[ChatClient], known: tuple[str, ...], name: object) -> str
         return name
     offered = [*dict.fromkeys(known), *owner.model_aliases]
     near = difflib.get_close_matches(name, offered, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    raise ModelNotFoundError(f"no model {name!r}{guess} There are: {', '.join(offered)}")
+    guess = f"; did you mean {near[0]!r}? There" if near else "; there"
+    raise ModelNotFoundError(f"no model {name!r}{guess} are: {', '.join(offered)}")

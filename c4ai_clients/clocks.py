@@ -54,7 +54,8 @@ class Timeout:
             value = getattr(self, field.name)
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 < value <= _LONGEST:
                 raise UsageError(
                     f"timeout {field.name}={value!r}: give seconds above 0, or None for no limit"
                 )
@@ -70,6 +71,9 @@ class Timeout:
 
 
 TimeoutLike = Union[Timeout, float, None]
+
+# What a socket takes at the most is about 292 years; this is one, and enough.
+_LONGEST = 31_536_000
 
 _HINTS = {
     "connect": "could not connect within {limit:g} s: is the server up, and the URL right?",

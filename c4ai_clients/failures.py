@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from .errors import (
     quote,
 )
 
-__all__ = ["connect_error", "status_error", "translated", "wants_login"]
+__all__ = ["connect_error", "page_error", "status_error", "translated", "wants_login"]
 
 
 def status_error(status: int, said: str, location: str = "", retry_after: str = "") -> StatusError:
@@ -54,6 +55,28 @@ def status_error(status: int, said: str, location: str = "", retry_after: str = 
     if status >= 500:
         return ServerError(f"{words}; try again later", **known)
     return StatusError(words, **known)
+
+
+_PAGES = (
+    (rb"type=[\"']?password|log ?in to|sign ?in to|please (log|sign) ?in", "it wants a login"),
+    (rb"\bsleeping\b", "this Space sleeps: open it in a browser to wake it, and ask again"),
+    (rb"\bbuilding\b.{0,40}\bspace\b|\bspace\b.{0,40}\bbuilding\b", "this Space is being built"),
+    (rb"\bspace\b.{0,40}\bpaused\b", "this Space is paused by its owner"),
+)
+
+
+def page_error(status: int, body: bytes) -> StatusError | None:
+    """Return the error of a web page that says why there is no answer, or None.
+
+    The words are a guess: no page of a proxy before a server was recorded.
+    """
+    for words, hint in _PAGES:
+        if re.search(words, body, re.IGNORECASE | re.DOTALL):
+            kind = AuthError if "login" in hint else ServerError
+            return kind(
+                f"the server answered with a web page: {hint}", status=status, body=quote(body)
+            )
+    return None
 
 
 def wants_login(location: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from .clocks import Call
@@ -88,7 +89,8 @@ class RetryPolicy:
             raise UsageError(f"retry attempts={self.attempts!r}: give a whole number above 0")
         for name in ("wait_initial", "wait_max", "total", "retry_after_max", "wait_unsaid"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value < inf:
                 raise UsageError(f"retry {name}={value!r}: give seconds, 0 or more")
 
     @classmethod

@@ -26,9 +26,9 @@ from requests.structures import CaseInsensitiveDict
 from . import retrying
 from ._version import __version__
 from .clocks import Call, Clocked, Timeout
-from .connections import TimedAdapter
+from .connections import Line, TimedAdapter
 from .errors import C4AIError, IncompleteReplyError, ProtocolError, UsageError, quote
-from .failures import status_error, translated, wants_login
+from .failures import page_error, status_error, translated, wants_login
 
 __all__ = ["Answer", "Settings", "Transport"]
 
@@ -62,9 +62,15 @@ class Settings:
 class Answer:
     """One HTTP answer whose body is read as it comes."""
 
-    def __init__(self, response: requests.Response, release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        response: requests.Response,
+        release: Callable[[], None],
+        sock: Clocked | None = None,
+    ) -> None:
         self._response = response
         self._release = release
+        self._socket = sock
         self.status = response.status_code
 
     def header(self, name: str) -> str:
@@ -100,13 +106,25 @@ class Answer:
                 raise ProtocolError(f"the answer is longer than {limit:,} bytes")
         return bytes(body)
 
-    def json(self, *, first_line: bool = False) -> Any:
+    def line(self) -> Line:
+        """Return the connection itself, where the server has switched protocols (101).
+
+        Raises:
+            UsageError: The caller's own adapter has made it, and keeps it.
+        """
+        if self._socket is None:
+            raise UsageError("a session with an adapter of its own cannot switch protocols")
+        # The answer's own reader: it may hold what came right behind the headers.
+        answer: Any = self._response.raw._fp
+        return Line(self._socket, answer.fp)
+
+    def json(self, *, first_line: bool = False, limit: int = _JSON_LIMIT) -> Any:
         """Return the body, or its first line, as JSON of any type; None where it is empty.
 
         Raises:
-            ProtocolError: It is no JSON; quotes it.
+            ProtocolError: It is no JSON, or longer than *limit* bytes; quotes it.
         """
-        body = self.read().strip()
+        body = self.read(limit).strip()
         if first_line:
             body = body.partition(b"\n")[0]
         try:
@@ -192,19 +210,21 @@ class Transport:
         phase: str,
         preparing: bool = True,
         first_line: bool = False,
+        limit: int = _JSON_LIMIT,
         **how: Any,
     ) -> Any:
         """Return the JSON that a request is answered with, None where it is empty.
 
         Takes what :meth:`open` takes. Of a page's data, which is JSON lines,
         the *first_line* is the page itself. The answer to a preparing step that
-        breaks off is asked for again, as after a refused connection.
+        breaks off is asked for again, as after a refused connection. It may
+        have *limit* bytes.
         """
 
         def attempt() -> Any:
             answer = self._attempt(call, method, path, **how)
             try:
-                return answer.json(first_line=first_line)
+                return answer.json(first_line=first_line, limit=limit)
             finally:
                 answer.close()
 
@@ -322,13 +342,16 @@ class Transport:
         if answer.status < 300 and not page:
             return answer
         try:
-            said = quote(answer.beginning())
+            body = answer.beginning()
+            said = quote(body)
             if answer.status < 300 and not said:
                 return answer
+            if page and (asleep := page_error(answer.status, body)):
+                raise asleep
             if answer.status < 300:
                 raise ProtocolError(
-                    "the server answered with a web page, not with data; does it want a login, "
-                    f"or is the base URL wrong? It begins: {said}"
+                    "the server answered with a web page, not with data; is the base URL right? "
+                    f"It begins: {said}"
                 )
             raise (refusal and refusal(answer, said)) or status_error(
                 answer.status, said, answer.header("location"), answer.header("retry-after")
@@ -347,7 +370,7 @@ class Transport:
         response = adapter.send(prepared, stream=True, **self._environment)
         clocked: Clocked | None = self._current.socket
         if clocked is not None:
-            return Answer(response, lambda: clocked.release(call))
+            return Answer(response, lambda: clocked.release(call), clocked)
         # Under a foreign adapter no socket is ours: cancel can only close.
         call.on_cancel(response.close)
         return Answer(response, lambda: call.forget(response.close))

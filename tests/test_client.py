@@ -169,9 +169,9 @@ def test_netrc__does_not_replace_a_key(
     monkeypatch.setenv("NETRC", str(netrc))
     responses.get("https://chat.test/api/models", json=[])
     with ChatUI("https://chat.test", api_key="k") as client:
-        client.models()
+        client._fetch("GET", "/api/models", phase="models")
     with ChatUI("https://chat.test") as client:
-        client.models()
+        client._fetch("GET", "/api/models", phase="models")
 
     assert "Bearer k" == responses.calls[0].request.headers["Authorization"]
     assert "Authorization" not in responses.calls[1].request.headers

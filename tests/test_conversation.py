@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from c4ai_clients import C4AICommand, ChatUI, Conversation, UsageError
+from c4ai_clients import (
+    AutonomousAI,
+    C4AICommand,
+    ChatClient,
+    ChatUI,
+    Conversation,
+    Qwen,
+    UsageError,
+)
 from c4ai_clients.emulator import Emulator
 
 
@@ -127,3 +135,35 @@ def test_pickle__without_cookies(emulator: Emulator) -> None:
 
     assert talk.cookies["hf-chat"].encode() not in raw
     assert talk.messages == pickle.loads(raw).messages
+
+
+@pytest.mark.parametrize("kind", [AutonomousAI, Qwen])
+def test_again__by_history_where_the_server_keeps_none(
+    kind: type[ChatClient], emulator: Emulator
+) -> None:
+    """A question is asked again with what was said before it, and nothing of what came after."""
+    with kind(emulator.url(kind.provider)) as client:
+        talk = client.conversation()
+        talk.chat("one")
+        talk.chat("two")
+        before = talk.messages[:2]
+        talk.regenerate().reply()
+        assert ["one", "two"] == [message["content"] for message in talk.messages[::2]]
+        talk.edit("zwei").reply()
+        assert before == talk.messages[:2]
+        talk.edit("eins", at=0).reply()
+
+        assert ["eins"] == [message["content"] for message in talk.messages[::2]]
+        with pytest.raises(UsageError, match="cannot have an answer go on"):
+            talk.continue_()
+
+
+def test_again__what_cannot_be(emulator: Emulator) -> None:
+    """There must be a question, and at an index that is one."""
+    with C4AICommand(emulator.url("chat-ui")) as client:
+        talk = client.conversation()
+        with pytest.raises(UsageError, match="nothing has been asked"):
+            talk.regenerate()
+        talk.chat("one")
+        with pytest.raises(UsageError, match=r"no question; those are \[0\]"):
+            talk.edit("x", at=1)

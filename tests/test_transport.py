@@ -23,6 +23,7 @@ from c4ai_clients import (
     IncompleteReplyError,
     ProtocolError,
     RetryPolicy,
+    ServerError,
     StatusError,
     TimedOutError,
     Timeout,
@@ -84,6 +85,24 @@ RAW = [
         id="html",
     ),
 ]
+
+
+PAGES = [
+    pytest.param(b'<form><input type="password"></form>', AuthError, "login", id="login"),
+    pytest.param(b"<p>This Space is sleeping</p>", ServerError, "wake", id="sleeping"),
+    pytest.param(b"<p>Your Space is building</p>", ServerError, "built", id="building"),
+    pytest.param(b"<p>The Space is paused</p>", ServerError, "paused", id="paused"),
+    pytest.param(b"<p>Welcome</p>", ProtocolError, "base URL", id="other"),
+]
+
+
+@pytest.mark.parametrize(("page", "error", "words"), PAGES)
+def test_page__in_place_of_an_answer(page: bytes, error: type[C4AIError], words: str) -> None:
+    """A page that says why there is no answer is told in those terms."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(page)
+    with peers.listening(peers.answering(head + page)) as at, client_of(at) as client:
+        with pytest.raises(error, match=words):
+            client._fetch("GET", "/x", phase="x")
 
 
 @pytest.mark.parametrize(("answer", "error"), RAW)
@@ -441,7 +460,7 @@ def test_key__from_a_function_that_gives_nonsense() -> None:
     """A key with a line break is refused before anything is sent, and not shown."""
     with client_of("127.0.0.1:1", api_key=lambda: "sk-secret\n") as client:
         with pytest.raises(UsageError) as caught:
-            client.models()
+            client.chat("Hi")
 
     assert "sk-secret" not in str(caught.value)
 

@@ -66,6 +66,8 @@ class ChatUI(Service):
         goodbye: Callable[[str], None],
     ) -> None:
         """Begin without any session."""
+        if era not in ERAS:
+            raise ValueError(f"no era is called {era!r}; there are A, A2, {', '.join(ERAS)}")
         self.era = ERAS[era]
         self._model = model
         self._settings = settings

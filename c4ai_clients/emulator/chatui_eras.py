@@ -37,6 +37,7 @@ class Era:
         login_redirect: Whether creating without a login is a redirect.
         unknown_path: The status of a path that does not exist.
         share_key: Under which key sharing answers.
+        json_body: Whether a message is posted as JSON, not as a form.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Era:
     login_redirect: bool = False
     unknown_path: int = 200
     share_key: str = "url"
+    json_body: bool = False
 
 
 _B = Era("B", "2025-03-14")
@@ -81,6 +83,16 @@ _C1 = replace(_D, name="C1", date="2026-05-11", v2_plain_errors=False, finished=
 ERAS = {
     era.name: era
     for era in (
+        # No version that was run: what the dates of the changes say of spring 2024.
+        replace(
+            _B,
+            name="B00",
+            date="2024-05-01",
+            content_type="text/event-stream",
+            think="inline",
+            delete_all=False,
+            json_body=True,
+        ),
         replace(
             _B,
             name="B0",

@@ -49,12 +49,17 @@ class Posted:
             RefusedError: Where the server says what is wrong.
             BrokenError: Where it only says 500.
         """
-        if request.content_type() not in (
+        if era.json_body:
+            if request.content_type() != "application/json":
+                raise RefusedError(500, "Internal Error")
+            form = Form({"data": request.body.decode("utf-8", "replace")}, ())
+        elif request.content_type() in (
             "multipart/form-data",
             "application/x-www-form-urlencoded",
         ):
+            form = request.form()
+        else:
             raise BrokenError
-        form = request.form()
         if "data" not in form.fields:
             raise RefusedError(400, "Invalid request")
         data = _loaded(form.fields["data"])

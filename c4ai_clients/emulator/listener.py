@@ -253,8 +253,8 @@ class Listener:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._live: dict[Connection, threading.Thread] = {}
-        self._wake, self._waker = socket.socketpair()
         self._socket = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._wake, self._waker = socket.socketpair()
         self.address: tuple[str, int] = self._socket.getsockname()
         self._unheard: list[threading.Thread] = []
         self._thread = self._spawn(self._accept)

@@ -122,7 +122,7 @@ Replies = Reply | Callable[[str], Reply] | Sequence[Reply] | None
 
 def made_up(prompt: str, seed: int = 0) -> str:
     """Make an answer of several sentences out of the prompt."""
-    chance = random.Random(f"{seed}:{prompt}")
+    chance = random.Random(f"{seed}:{prompt}".encode("utf-8", "surrogatepass"))
     said = [
         chance.choice(_OPENINGS).format(prompt=prompt.strip()),
         *chance.sample(_MIDDLES, 2),

@@ -389,9 +389,7 @@ class ChatUI(ChatClient):
 
     def _list_models(self, call: Call) -> list[Model]:
         try:
-            listed = self._transport.fetch(
-                call, "GET", "/api/models", phase="models", authorize=False
-            )
+            listed = self._told_openly(call, "/api/models", phase="models")
         except (NotFoundError, ProtocolError) as error:
             raise self._explained(call, error) from error
         if not isinstance(listed, list):
@@ -480,11 +478,22 @@ class ChatUI(ChatClient):
 
     def _probed(self, call: Call, path: str) -> Any:
         try:
-            return self._transport.fetch(
-                call, "GET", path, phase="era", preparing=False, first_line=True, authorize=False
-            )
+            return self._told_openly(call, path, phase="era", preparing=False, first_line=True)
         except (StatusError, ProtocolError):
             return None
+
+    def _told_openly(self, call: Call, path: str, **how: Any) -> Any:
+        """Return what a server tells anybody, under the key only where it asks for one.
+
+        Servers of 2026 answer 500 here to a key that is not their own, and a
+        private Space answers nothing without one.
+        """
+        try:
+            return self._transport.fetch(call, "GET", path, authorize=False, **how)
+        except (AuthError, NotFoundError, ProtocolError):
+            if self._settings.api_key is None:
+                raise
+            return self._transport.fetch(call, "GET", path, **how)
 
     def _explained(self, call: Call, error: C4AIError) -> C4AIError:
         """Return *error*, or one that says more where the server is of 2023."""

@@ -149,6 +149,8 @@ class H2O(ChatClient):
         conversation, options = turn.conversation, turn.options
         if options["keep"] is not None:
             conversation.keep = options["keep"]
+        if turn.act != "ask" and _asked_as(turn) is None:
+            conversation.id = None  # the server knows that question only inside another
         try:
             prompt = turn.prompt
             if conversation.id is None:
@@ -249,10 +251,10 @@ def _question(turn: Turn, prompt: str) -> dict[str, Any]:
     They are the only handle by which a question can be asked again or edited,
     so they stay in the conversation, one pair a question in the order asked.
     """
-    ids = {"id": str(uuid.uuid4()), "response_id": str(uuid.uuid4())}
+    again = None if turn.act == "ask" else _asked_as(turn)
+    ids = {"id": again or str(uuid.uuid4()), "response_id": str(uuid.uuid4())}
     state = turn.conversation.state
-    before = sum(message["role"] == "user" for message in turn.history)
-    known = state["ids"] if isinstance(state.get("ids"), list) else []
+    known, before = _known_ids(turn)
     state["ids"] = [*[*known, *([None] * before)][:before], ids]
     return {
         "inputs": prompt,
@@ -260,11 +262,27 @@ def _question(turn: Turn, prompt: str) -> dict[str, Any]:
         "stream": True,
         "options": {
             **ids,
-            "is_retry": False,
+            # With the id of an earlier question that one is dropped, and all after it.
+            "is_retry": again is not None,
             "use_cache": turn.options["use_cache"],
             "web_search_id": turn.options["web_search_id"],
         },
     }
+
+
+def _known_ids(turn: Turn) -> tuple[list[Any], int]:
+    """Return the ids of the questions asked so far, and how many come before this one."""
+    known = turn.conversation.state.get("ids")
+    before = sum(message["role"] == "user" for message in turn.history)
+    return (known if isinstance(known, list) else []), before
+
+
+def _asked_as(turn: Turn) -> str | None:
+    """Return the id under which the question that is asked again was asked."""
+    known, before = _known_ids(turn)
+    ids = known[before] if before < len(known) else None
+    name = ids.get("id") if isinstance(ids, dict) else None
+    return name if isinstance(name, str) and _ID.fullmatch(name) else None
 
 
 def _read(events: Iterable[ServerSentEvent]) -> Generator[Event, None, bool]:
