@@ -23,9 +23,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from .clocks import Call, Clocked
 from .errors import C4AIError
-from .failures import connect_error
+from .failures import connect_error, translated
 
-__all__ = ["TimedAdapter"]
+__all__ = ["Line", "TimedAdapter"]
 
 # How many idle connections a pool may keep: enough that threads never find it full.
 _KEPT = 1024
@@ -43,6 +43,27 @@ class _Answer(http.client.HTTPResponse):
                 raise http.client.HTTPException("more than 100 informational answers")
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
+
+
+class Line:
+    """A connection that speaks another protocol by now, after the answer 101.
+
+    Its waits are measured, and ended by ``cancel()``, as those of a body are.
+    """
+
+    def __init__(self, sock: Clocked, reader: Any) -> None:
+        self._socket = sock
+        self._reader = reader
+
+    def read(self, size: int) -> bytes:
+        """Return what has come, at most *size* bytes; ``b""`` at the end."""
+        with translated():
+            return bytes(self._reader.read1(size))
+
+    def write(self, data: bytes) -> None:
+        """Send all of *data*."""
+        with translated():
+            self._socket.sendall(data)
 
 
 class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
