@@ -44,7 +44,8 @@ _OnError = Literal["raise", "return"]
 class _Client(Protocol):
     """What a pool asks of a client."""
 
-    def stream(self, messages: Any, **options: Any) -> Stream: ...
+    @property
+    def stream(self) -> Callable[..., Stream]: ...
 
 
 class Future(futures.Future[_Result]):

@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "providers/*": "client clocks conversation decoding errors events messages stream",
     "ahead": "errors events stream",
     "threads": "ahead errors events stream",
+    "prompts": "errors",
+    "records": "errors prompts stream",
     "batch": "*",
     "cli": "*",
     "__main__": "*",
@@ -43,12 +45,20 @@ ONLY = {
     "urllib3": {"transport", "connections", "failures"},
     "tenacity": {"retrying"},
     "sseclient": {"decoding"},
+    "websocket": {"providers/gradio_websocket"},
     "click": {"cli"},
     "rich": {"cli"},
 }
 # An import for typing alone does not count: it is gone when the program runs.
 SIBLINGS = {
-    "providers/gradio": {"providers/gradio_chat", "providers/gradio_value"},
+    "providers/gradio": {
+        *("providers/gradio_chat", "providers/gradio_config", "providers/gradio_messages"),
+        *("providers/gradio_queue", "providers/gradio_websocket"),
+    },
+    "providers/gradio_config": {"providers/gradio_chat"},
+    "providers/gradio_messages": {"providers/gradio_chat", "providers/gradio_value"},
+    "providers/gradio_queue": {"providers/gradio_chat", "providers/gradio_messages"},
+    "providers/gradio_websocket": {"providers/gradio_messages", "providers/gradio_queue"},
     "providers/chatui": {"providers/chatui_tree", "providers/chatui_updates"},
     "providers/chatui_tree": {"providers/chatui_updates"},
 }
@@ -180,7 +190,7 @@ def test_layers__broad_excepts_hand_errors_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "heavy", ["asyncio", "click", "rich", "tenacity", "tqdm", "filelock", "c4ai_clients.emulator"]
+    "heavy", ["asyncio", "websocket", "click", "rich", "tenacity", "tqdm", "filelock", "c4ai_clients.emulator"]
 )
 def test_import__loads_nothing_heavy(heavy: str) -> None:
     """Importing the package loads neither asyncio nor what only some need."""
