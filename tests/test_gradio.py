@@ -27,6 +27,7 @@ from c4ai_clients import (
     ModelNotFoundError,
     NotFoundError,
     ProtocolError,
+    RateLimitError,
     RetryPolicy,
     ServerError,
     StatusError,
@@ -236,11 +237,14 @@ def test_recorded__errors(version: str) -> None:
             ("gr first", "qwen|gradio, .*: lab: gr.Error before first yield$", ""),
             ("boom mid", "does not say why", "Hello, wörld! "),
             ("gr mid", r": lab: gr\.Error mid stream$", "Hello, wörld! "),
-            ("quota", "You have exceeded your GPU quota", "Hello, wörld! "),
         ]:
             with pytest.raises(ModelError, match=words) as caught:
                 client.chat(prompt)
             assert partial == caught.value.partial
+        with pytest.raises(RateLimitError, match="exceeded your GPU quota") as spent:
+            client.chat("quota")
+        assert (600.0, True) == (spent.value.retry_after, spent.value.lasting)
+        assert "Hello, wörld! " == spent.value.partial
         assert "" == client.chat("empty gen").text
         assert [] == server.left
 
@@ -288,8 +292,9 @@ def test_recorded__stopped_queue(version: str, quick: RetryPolicy) -> None:
         replayed(f"{version}/config", f"{version}/queue_closed") as server,
         Qwen(server.url, retry=quick) as client,
     ):
-        with pytest.raises(ModelError, match="Server stopped unexpectedly"):
+        with pytest.raises(ServerError, match="Server stopped unexpectedly") as stopped:
             client.chat("slow 0.3")
+        assert stopped.value.partial
         with pytest.raises(ServerError, match=r"Queue is stopped\.") as caught:
             client.chat("hi")
         assert (503, True, 1) == (
@@ -840,16 +845,62 @@ def test_config__waiting_for_another_thread_can_be_cancelled() -> None:
         assert 2 == len(errors)
 
 
-def test_login__is_an_auth_error() -> None:
-    """An app that wants a login says so; its cookies let us in."""
-    for version in LATE:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_login__once_for_all_turns(version: str) -> None:
+    """A client with user and password logs in once; the error of another says what to give."""
+    with Emulator(("gradio",), version=version, replies="in", auth=("me", "secret")) as emulator:
+        url = emulator.url("gradio")
         with (
-            Emulator(("gradio",), version=version, auth=("me", "secret")) as emulator,
-            Qwen(emulator.url("qwen")) as client,
+            Gradio(url) as client,
+            pytest.raises(AuthError, match=r"Not authenticated.*auth=\(") as caught,
         ):
-            with pytest.raises(AuthError, match="Not authenticated"):
-                client.chat("Hi")
-            assert 1 == len(emulator.requests)
+            client.chat("Hi")
+        assert (401, 1) == (caught.value.status, len(emulator.requests))
+        with (
+            Gradio(url, auth=("me", "wr0ng")) as client,
+            pytest.raises(AuthError, match="Incorrect credentials") as caught,
+        ):
+            client.chat("Hi")
+        assert "wr0ng" not in str(caught.value)
+        asked = len(emulator.requests)
+        with Gradio(url, auth=("me", "secret")) as client:
+            assert ["in", "in"] == [client.chat("Hi").text for _ in range(2)]
+            steps = [request.step for request in emulator.requests[asked:]]
+            assert (["login", "config"], 1) == (steps[:2], steps.count("login"))
+            with pytest.raises(UsageError, match="pickled without auth"):
+                pickle.loads(pickle.dumps(client)).chat("Hi")
+
+
+def test_login__again_where_the_session_has_ended() -> None:
+    """A server that forgot its sessions is logged in to again, and asked once more."""
+    with Emulator(("gradio",), replies="in", auth=("me", "secret")) as emulator:
+        with Gradio(emulator.url("gradio"), auth=("me", "secret")) as client:
+            talk = client.conversation()
+            assert "in" == talk.chat("Hi").text
+            emulator.fail(step="join", kind="status", status=401)
+            assert "in" == talk.chat("Hi").text
+            assert 2 == sum(request.step == "login" for request in emulator.requests)
+            assert 2 == emulator.processed
+
+
+@pytest.mark.parametrize("auth", ["me:secret", ("me",), ("me", 1), {"me": "secret"}])
+def test_login__a_pair_of_strings(auth: Any) -> None:
+    """Anything else is refused, and not shown."""
+    with pytest.raises(UsageError, match="a pair of strings") as caught:
+        Gradio("http://127.0.0.1:1", auth=auth)
+    assert "secret" not in str(caught.value).replace('auth=("user", "password")', "")
+
+
+@pytest.mark.parametrize("key", ["hf_token", lambda: "hf_token"])
+def test_token__goes_with_every_request(key: Any) -> None:
+    """A token is a bearer token, also where it is a callable."""
+    with (
+        Emulator(("gradio",), replies="in") as emulator,
+        Gradio(emulator.url("gradio"), api_key=key) as client,
+    ):
+        client.chat("Hi")
+        told = {request.headers.get("authorization") for request in emulator.requests}
+        assert {"Bearer hf_token"} == told
 
 
 def test_qwen__a_size_that_is_not_there() -> None:
@@ -889,30 +940,242 @@ def test_gradio__chosen_by_name_or_number() -> None:
             client.describe()
 
 
-def test_gradio__websockets_are_named() -> None:
-    """A protocol that is not spoken yet is refused by its name."""
+def test_gradio__a_protocol_that_nobody_knows() -> None:
+    """A protocol that is not spoken is refused by its name."""
     rows = recorded("gradio/5.50.0/config")
     config = json.loads(rows[0].body)
-    for protocol, said in ((None, "speaks ws"), ("sse_v9", "speaks sse_v9")):
-        config["protocol"] = protocol
-        rows[0].chunks = [(0.0, json.dumps(config).encode())]
-        for kind in (Gradio, Qwen):
-            with (
-                replayed(rows) as server,
-                kind(server.url) as client,
-                pytest.raises(UsageError, match=said),
-            ):
-                client.chat("Hi")
+    config["protocol"] = "sse_v9"
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    for kind in (Gradio, Qwen):
+        with (
+            replayed(rows) as server,
+            kind(server.url) as client,
+            pytest.raises(UsageError, match="speaks sse_v9"),
+        ):
+            client.chat("Hi")
 
 
-def test_gradio__files_are_refused() -> None:
-    """Files are not sent yet, and nobody is asked."""
-    with Qwen() as client:
-        with pytest.raises(UsageError, match="no files yet"):
+def with_kind(kind: str, **props: Any) -> list[Exchange]:
+    """The config of the Space on 5.50, its textbox made another component."""
+    rows = recorded("gradio/5.50.0/config")
+    config = json.loads(rows[0].body)
+    changed = {25: "multimodaltextbox"} if kind == "multimodaltextbox" else {12: kind}
+    for component in config["components"]:
+        if component["id"] in changed:
+            component["type"] = changed[component["id"]]
+            component["props"] = {**component["props"], "choices": None, "value": None, **props}
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    return rows
+
+
+def upload(path: str) -> Exchange:
+    said = [("content-type", "application/json")]
+    body = [(0.0, json.dumps([path]).encode())]
+    return Exchange("POST", "/gradio_api/upload", 200, "OK", said, body, "complete")
+
+
+@pytest.mark.parametrize("kind", ["multimodaltextbox", "file", "image"])
+def test_files__are_uploaded_into_the_inputs_that_take_them(kind: str) -> None:
+    """Files, and images in the question, go up first, then their paths with the message."""
+    rows = [*with_kind(kind, file_count="multiple" if kind == "file" else "single")]
+    rows += [upload("/srv/a.txt"), *([] if kind == "image" else [upload("/srv/b.png")])]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+    with (
+        replayed([*rows, *told(completed([["q", "a"]]))]) as server,
+        Gradio(server.url) as client,
+    ):
+        content: list[Any] = ["Hi"] if kind == "image" else ["Hi", image]
+        reply = client.chat([{"role": "user", "content": content}], files=[b"text"])
+        assert "a" == reply.text
+        posts = [request for request in server.requests if request.path.endswith("/upload")]
+        assert b'name="files"; filename="file-1.txt"' in posts[0].body
+        assert b"\r\n\r\ntext\r\n" in posts[0].body
+        join = next(each for each in server.requests if each.path.endswith("/queue/join"))
+        data = json.loads(join.body)["data"]
+        first = {
+            "path": "/srv/a.txt",
+            "orig_name": "file-1.txt",
+            "size": 4,
+            "mime_type": "text/plain",
+            "meta": {"_type": "gradio.FileData"},
+        }
+        if kind == "image":
+            assert first == data[3]
+            return
+        files = data[0]["files"] if kind == "multimodaltextbox" else data[3]
+        assert [first, "/srv/b.png"] == [files[0], files[1]["path"]]
+        assert "Hi" == (data[0]["text"] if kind == "multimodaltextbox" else data[0])
+
+
+def test_files__where_the_app_takes_none() -> None:
+    """An app without an input for files says so, and nothing is uploaded."""
+    with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:
+        with pytest.raises(UsageError, match="takes no files"):
+            client.chat("Hi", files=[b"x"])
+        assert ["config"] == [request.step for request in emulator.requests]
+        with pytest.raises(UsageError, match="takes no files"):
             client.stream("Hi", files=[b"x"])
-        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-        with pytest.raises(UsageError, match="no files yet"):
+        image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+        with pytest.raises(UsageError, match="not their URLs"):
             client.stream([{"role": "user", "content": ["Hi", image]}])
+
+
+def test_files__an_upload_that_is_refused() -> None:
+    """An upload that gives no path is an error, and the message is not sent."""
+    rows = [*with_kind("multimodaltextbox"), upload("")]
+    rows[-1].chunks = [(0.0, b"[]")]
+    with (
+        replayed([*rows, *told(completed([["q", "a"]]))]) as server,
+        Gradio(server.url) as client,
+    ):
+        with pytest.raises(ProtocolError, match=r"upload: the upload gave no path: \[\]"):
+            client.chat("Hi", files=[b"x"])
+        assert 2 == len(server.requests)
+
+
+def test_files__of_the_answer_and_beside_it() -> None:
+    """Files in the answer's messages, in components, and in other outputs all come out."""
+    rows = recorded("gradio/5.50.0/config")
+    config = json.loads(rows[0].body)
+    for component in config["components"]:
+        if component["id"] == 18:
+            component["type"] = "gallery"
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    shown = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": {"path": "/srv/one.png", "mime_type": "image/png"}},
+        {
+            "role": "assistant",
+            "content": {"component": "image", "value": {"path": "/srv/two.png"}},
+        },
+        {"role": "assistant", "content": "Here."},
+    ]
+    last = completed(shown)
+    last["output"]["data"][2] = [{"image": {"path": "/srv/three.png"}, "caption": None}]
+    with replayed([*rows, *told(last)]) as server, Gradio(server.url) as client:
+        reply = client.chat("q")
+        assert "Here." == reply.text
+        assert ["one.png", "two.png", "three.png"] == [file.name for file in reply.files]
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+@pytest.mark.parametrize("version", ["4.21.0", "4.44.1", "5.50.0", "6.31.0"])
+def test_call__where_the_queue_is_closed(version: str, status: int) -> None:
+    """Where the queue's endpoint is closed, the same chat is asked by REST."""
+    with (
+        Emulator(
+            ("gradio",), version=version, replies=Answer(tokens=["He", "llo", "!"])
+        ) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        emulator.fail(step="join", kind="status", status=status, times=9)
+        talk = client.conversation()
+        stream = talk.stream("Hi")
+        assert ["He", "llo", "!"] == list(stream)
+        assert "Hello!" == talk.chat("More").text
+        assert 4 == len(talk.messages)
+        assert 2 == emulator.processed
+
+
+@pytest.mark.parametrize("version", ["4.44.1", "6.31.0"])
+def test_call__errors(version: str) -> None:
+    """An app's error is one there too; before 6 its words are lost on the way."""
+    answer = Answer(error="gr.Error: out of order", error_after=0)
+    with (
+        Emulator(("gradio",), version=version, replies=answer) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        emulator.fail(step="join", kind="status", status=404, times=9)
+        words = "out of order" if version == "6.31.0" else "does not say why"
+        with pytest.raises(ModelError, match=words):
+            client.chat("Hi")
+
+
+def test_call__closed_as_well(quick: RetryPolicy) -> None:
+    """Where that is closed too, the error is the queue's own."""
+    with (
+        Emulator(("gradio",)) as emulator,
+        Qwen(emulator.url("qwen"), retry=quick) as client,
+    ):
+        emulator.fail(step="join", kind="status", status=405, times=9)
+        emulator.fail(step="call", kind="status", status=404, times=9)
+        with pytest.raises(StatusError) as caught:
+            client.chat("Hi")
+        assert 405 == caught.value.status
+
+
+def test_call__one_session_from_6_on() -> None:
+    """An app that holds the history is told its session from 6 on; before, all is told again."""
+    for version, knows in (("5.50.0", False), ("6.31.0", True)):
+        with (
+            Emulator(("gradio",), version=version, layout="interface", replies="fine") as emulator,
+            Gradio(emulator.url("gradio")) as client,
+        ):
+            emulator.fail(step="join", kind="status", status=404, times=9)
+            talk = client.conversation()
+            talk.chat("one")
+            talk.chat("two")
+            posts = [r for r in emulator.requests if r.step == "call" and r.method == "POST"]
+            asked = [json.loads(request.body) for request in posts]
+            assert [knows, knows] == ["session_hash" in body for body in asked]
+            told = "two" if knows else "User: one\nAssistant: fine\nUser: two\nAssistant:"
+            assert told == asked[1]["data"][0]
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "words"),
+    [
+        ({"error": "no", "title": "Too long"}, ModelError, "Too long: no$"),
+        ({"error": "no", "title": "Error"}, ModelError, "message: no$"),
+        ({"error": None, "title": "Too long"}, ModelError, "Too long$"),
+        ({"error": '"it\'s late"'}, ModelError, ": it's late$"),
+        (
+            {"error": "Try again in 1 day, 2:00:03", "title": "ZeroGPU quota exceeded"},
+            RateLimitError,
+            "ZeroGPU quota exceeded: Try again",
+        ),
+        (
+            {"error": "You have exceeded your free ZeroGPU quota (60s requested vs. 4s left)."},
+            RateLimitError,
+            "api_key of an account",
+        ),
+    ],
+)
+def test_errors__titles_and_quota(output: dict[str, Any], kind: Any, words: str) -> None:
+    """A title stands before the words; a spent quota is a limit that lasts."""
+    failed = {"msg": "process_completed", "event_id": "e1", "output": output, "success": False}
+    with replayed("5.50.0/config", told(failed)) as server, Gradio(server.url) as client:
+        with pytest.raises(kind, match=words) as caught:
+            client.chat("q")
+        if "1 day" in str(output):
+            assert 93603.0 == caught.value.retry_after
+
+
+def test_errors__a_value_that_is_refused() -> None:
+    """What the app's own checks refuse (422) is told in its words."""
+    refused = [{"__type__": "validate", "is_valid": False, "message": "far too long"}]
+    rows = told()[:1]
+    rows[0].status, rows[0].chunks = 422, [(0.0, json.dumps({"detail": refused}).encode())]
+    with (
+        replayed("5.50.0/config", rows) as server,
+        Gradio(server.url) as client,
+        pytest.raises(StatusError, match=r"does not take what it was given.*far too long"),
+    ):
+        client.chat("q")
+
+
+@pytest.mark.parametrize("version", ["4.19.2", "4.21.0"])
+def test_leaving__resets_where_hanging_up_is_not_enough(version: str) -> None:
+    """On 4.17 to 4.30 the event is reset; whoever reads to the end does nothing of it."""
+    with (
+        Emulator(("gradio",), version=version, replies="word " * 50, pace=0.01) as emulator,
+        Qwen(emulator.url("qwen")) as client,
+    ):
+        with client.stream("Hi") as stream:
+            next(stream)
+        assert wait_until(lambda: emulator.goodbyes == ["reset"])
+        reset = [request for request in emulator.requests if request.step == "reset"]
+        assert ["event_id"] == list(json.loads(reset[0].body))
 
 
 def test_qwen__models() -> None:

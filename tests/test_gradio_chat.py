@@ -9,7 +9,8 @@ import pytest
 from replay import recorded
 
 from c4ai_clients import ProtocolError, UsageError
-from c4ai_clients.providers.gradio_chat import Chat, describe, find_chat, written
+from c4ai_clients.providers.gradio_chat import Chat, describe, written
+from c4ai_clients.providers.gradio_config import find_chat
 
 VERSIONS = ["4.2.0", "4.16.0", "4.44.1", "5.50.0", "6.31.0"]
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."

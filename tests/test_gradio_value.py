@@ -325,6 +325,36 @@ def test_growing__pieces_are_the_text(text: str, cuts: list[int]) -> None:
     assert text == "".join(pieces)
 
 
+@pytest.mark.parametrize(
+    ("cursor", "pieces"),
+    [
+        ("▌", ["He", "llo", ", you", ""]),
+        (" █", ["He", "llo", ", you", ""]),
+        ("|", ["He", "llo", ", you", ""]),
+        ("", ["He", "llo", ", you", ""]),
+    ],
+)
+def test_growing__a_cursor_is_held_back(cursor: str, pieces: list[str]) -> None:
+    """A cursor that is replaced with each step delays nothing and is never given."""
+    growing = Growing()
+    texts = [*(text + cursor for text in ("He", "Hello", "Hello, you")), "Hello, you"]
+
+    assert pieces == [growing.becomes(text) for text in texts]
+
+
+def test_growing__what_only_looks_like_a_cursor() -> None:
+    """A bar or an underscore that stays is given with what follows it."""
+    growing = Growing()
+
+    assert ["| a", " |", " | b", "", " |\n"] == [
+        growing.becomes("| a |"),
+        growing.grows(" |"),
+        growing.becomes("| a | | b"),
+        growing.grows(" |"),
+        growing.grows("\n"),
+    ]
+
+
 def test_changes__costs_in_proportion() -> None:
     """A long reply is not copied for each of its tokens: 200,000 appends in a blink."""
     answer = Answer()

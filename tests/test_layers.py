@@ -190,7 +190,11 @@ def test_layers__broad_excepts_hand_errors_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "heavy", ["asyncio", "websocket", "click", "rich", "tenacity", "tqdm", "filelock", "c4ai_clients.emulator"]
+    "heavy",
+    [
+        *("asyncio", "click", "filelock", "rich", "tenacity", "tqdm", "websocket"),
+        "c4ai_clients.emulator",
+    ],
 )
 def test_import__loads_nothing_heavy(heavy: str) -> None:
     """Importing the package loads neither asyncio nor what only some need."""

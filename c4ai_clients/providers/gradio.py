@@ -1,37 +1,38 @@
 """Any Gradio chat app, and the Qwen2.5 Space, over Gradio's queue.
 
 1. ``GET /config``, once per client, tells the protocol, the prefix of all other
-   paths, and the listener that chats.
+   paths, and the listener that chats. Where a login is wanted, ``POST /login``
+   comes first; files go ahead of the message by ``POST /upload``.
 2. ``POST /queue/join`` with ``data``, ``fn_index`` and a session hash asks; from
    4.9 on this is the message, and is answered with an ``event_id``.
 3. ``GET /queue/data?session_hash=`` streams: ``estimation``, ``process_starts``,
    ``process_generating`` (the outputs' values; from 4.17 on only the first are
    whole, later ones are edits), and ``process_completed``, which ends the reply.
 4. In 4.0 to 4.8 ``GET /queue/join`` is the stream, and ``POST /queue/data`` the
-   message, sent when the stream asks for it with ``send_data``.
+   message, sent when the stream asks for it with ``send_data``; 3.50 says the
+   same over a websocket. ``/call/NAME`` is asked where the queue is closed.
 
-Seen on servers of 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31 (recordings).
+Seen on servers of 3.50, 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31.
 """
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import secrets
 import string
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from time import monotonic
 from typing import Any, ClassVar
 from urllib.parse import quote as percent
 
 from ..client import ChatClient
 from ..clocks import Call
 from ..conversation import Conversation
-from ..decoding import loads, sse
 from ..errors import (
     AuthError,
-    C4AIError,
-    ModelError,
     NotFoundError,
     ProtocolError,
     RateLimitError,
@@ -40,19 +41,20 @@ from ..errors import (
     UsageError,
     quote,
 )
-from ..events import Event, File, Finish, Queued, Started, Status, Unknown
-from ..messages import FileLike, Messages, as_prompt, images_of
+from ..events import Event, File, Started
+from ..messages import FileLike, Messages, Upload, as_prompt, image_upload, images_of
 from ..stream import Stream, Turn
-from .gradio_chat import Chat, Input, describe, find_chat, written
-from .gradio_value import Answer, held, read
+from .gradio_chat import Chat, Input, describe, written
+from .gradio_config import find_chat
+from .gradio_messages import Telling, data_of, refusal
+from .gradio_queue import CALL_SINCE, Question, Said, called, joined, old_joined
+from .gradio_websocket import talked
 
 __all__ = ["Gradio", "Qwen"]
 
-_DIFFS = ("sse_v2", "sse_v2.1", "sse_v3")
-_PROTOCOLS = ("sse", "sse_v1", *_DIFFS)
-_CANCEL_SINCE = (4, 31)
-# process_completed holds the whole conversation, not the new reply alone.
-_EVENT_LIMIT = 32 << 20
+_PROTOCOLS = ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1", "sse_v3")
+# Components may hold their values: galleries, examples, whole tables.
+_CONFIG_LIMIT = 64 << 20
 _HASH = re.compile(r"[a-z0-9]{10}")
 _LETTERS = string.ascii_lowercase + string.digits
 
@@ -69,6 +71,8 @@ class Gradio(ChatClient):
         base_url: The app, such as ``https://name.hf.space``.
         api_name: The listener to ask, where the app has several chats.
         fn_index: The same by number.
+        auth: User and password, where the app itself wants a login. A Space
+            that is private wants a token, as ``api_key``.
         **settings: See :class:`ChatClient`.
     """
 
@@ -81,13 +85,17 @@ class Gradio(ChatClient):
         *,
         api_name: str | None = None,
         fn_index: int | None = None,
+        auth: tuple[str, str] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(base_url, **settings)
         self.api_name = api_name
         self.fn_index = fn_index
+        self._login = _login(auth)
+        self._cookies: dict[str, str] = {}
         self._found: Chat | None = None
-        self._asking = threading.Lock()
+        self._busy = False
+        self._finding = threading.Condition()
 
     def stream(
         self,
@@ -107,7 +115,7 @@ class Gradio(ChatClient):
             model: Which model, where the app has an input labelled so.
             system: The system prompt; the app's own by default.
             conversation: What to go on with.
-            files: Not taken yet.
+            files: Paths, bytes or open files, where the app takes files.
             timeout: For this turn.
             inputs: Values for the app's other inputs by their labels, such as
                 ``{"Temperature": 0.2}``; :meth:`describe` lists them.
@@ -128,113 +136,137 @@ class Gradio(ChatClient):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        del state["rest"]["_asking"]
+        for name in ("_finding", "_busy", "_login", "_cookies"):
+            del state["rest"][name]
+        if self._login is not None:
+            state["missing"] = (*state["missing"], "auth")
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._asking = threading.Lock()
+        self._login = None
+        self._cookies = {}
+        self._busy = False
+        self._finding = threading.Condition()
 
     def _check(self, turn: Turn) -> None:
-        if turn.uploads or images_of(turn.message):
-            raise UsageError(f"{self.provider} sends no files yet: ask in words")
+        for url in images_of(turn.message):
+            if not url.startswith("data:"):
+                raise UsageError(
+                    f"{self.provider} takes images with the question, not their URLs: "
+                    "give files=[…], or a data: URL"
+                )
+        if self._found is not None:
+            self._places(self._found, turn)
 
     def _events(self, turn: Turn) -> Iterator[Event]:
-        conversation = turn.conversation
-        chat = self._chat(turn.call)
-        session, history, data = self._asked(turn, chat)
-        answer = Answer(history)
-        asked = {
-            "data": data,
-            "event_data": None,
-            "fn_index": chat.fn_index,
-            "session_hash": session,
-        }
-        if chat.protocol == "sse":
-            yield Started(conversation)
-            yield from self._old_events(turn, chat, asked, answer)
-            return
-        event = self._join(turn, chat, {**asked, "trigger_id": chat.trigger_id})
-        over = False
+        begun = False
         try:
-            yield Started(conversation)
-            with self._transport.open(
-                turn.call,
-                "GET",
-                f"{chat.prefix}/queue/data",
-                phase="stream",
-                params={"session_hash": session},
-                headers={"Accept": "text/event-stream"},
-                cookies=conversation.cookies,
-                refusal=_refusal,
-            ) as reply:
-                for message in self._messages(turn, reply.chunks()):
-                    # An app may have more events in our session; ours is one.
-                    if message.get("event_id") not in (None, event) or over:
-                        continue
-                    over = message.get("msg") in ("process_completed", "unexpected_error")
-                    yield from self._told(turn, chat, session, answer, message)
-        finally:
-            if not over and chat.version >= _CANCEL_SINCE:
-                self._transport.goodbye(
-                    "POST",
-                    f"{chat.prefix}/cancel",
-                    phase="cancel",
-                    json={"session_hash": session, "fn_index": chat.fn_index, "event_id": event},
-                    cookies=dict(conversation.cookies),
-                )
+            for event in self._answer(turn):
+                begun = True
+                yield event
+            return
+        except AuthError as error:
+            # A session of ours that ended: the server took nothing, so ask again.
+            if begun or self._login is None or error.status not in (401, 403):
+                raise
+        self._forget()
+        yield from self._answer(turn)
 
-    def _old_events(
-        self, turn: Turn, chat: Chat, asked: dict[str, Any], answer: Answer
-    ) -> Iterator[Event]:
-        """Tell the protocol of 4.0 to 4.8, where the stream asks for the message."""
-        cookies = turn.conversation.cookies
-        session = asked["session_hash"]
-        over = False
-        with self._transport.open(
-            turn.call,
-            "GET",
-            "/queue/join",
-            phase="stream",
-            params={"fn_index": str(chat.fn_index), "session_hash": session},
-            headers={"Accept": "text/event-stream"},
-            cookies=cookies,
-            refusal=_refusal,
-        ) as reply:
-            for message in self._messages(turn, reply.chunks()):
-                kind = message.get("msg")
-                if over:
-                    continue
-                if kind == "send_data":
-                    self._transport.fetch(
-                        turn.call,
-                        "POST",
-                        "/queue/data",
-                        phase="message",
-                        preparing=False,
-                        json={**asked, "event_id": message.get("event_id")},
-                        cookies=cookies,
-                        refusal=_refusal,
-                    )
-                elif kind == "queue_full":
-                    raise ServerError("the app's queue is full; try again later", status=503)
+    def _answer(self, turn: Turn) -> Iterator[Event]:
+        conversation = turn.conversation
+        try:
+            chat = self._chat(turn.call)
+            conversation.cookies.update(self._cookies)
+            session, history, data = self._asked(turn, chat)
+            question = Question(turn, chat, data, session, self._transport, self.strict)
+            telling = Telling(
+                chat,
+                history,
+                file=lambda file: self._file(turn, chat, file),
+                keep=lambda value: self._keep(question, value),
+            )
+            for message in self._said(question):
+                if message is None:
+                    yield Started(conversation)
                 else:
-                    over = kind == "process_completed"
-                    yield from self._told(turn, chat, session, answer, message)
+                    yield from telling.events(message)
+        except (NotFoundError, ProtocolError, ServerError) as error:
+            if error.phase == "message":
+                # The app is another one by now, or was asleep: look again next time.
+                self._forget()
+            raise
+
+    def _said(self, question: Question) -> Said:
+        """Ask in the way that the app's version wants; yield what it says."""
+        chat = question.chat
+        if chat.protocol == "ws":
+            yield from talked(question)
+            return
+        if chat.protocol == "sse":
+            yield from old_joined(question)
+            return
+        try:
+            yield from joined(question)
+            return
+        except StatusError as error:
+            closed = error.phase == "message" and error.status in (403, 404, 405)
+            if not (closed and chat.name and chat.version >= CALL_SINCE):
+                raise
+            refused = error
+        # The queue's own endpoint is closed; the same listener has a second door.
+        try:
+            yield from called(question)
+        except StatusError as error:
+            if error.phase == "message":
+                raise refused from error
+            raise
 
     def _chat(self, call: Call) -> Chat:
         """Return the app's chat; its config is asked for once, by the first who needs it."""
-        while not self._asking.acquire(timeout=0.05):
-            call.before_wait()
+
+        def wake() -> None:
+            with self._finding:
+                self._finding.notify_all()
+
+        call.on_cancel(wake)
         try:
-            if self._found is None:
-                self._found = self._find(call)
-            return self._found
+            with self._finding:
+                while self._busy:
+                    start = monotonic()
+                    self._finding.wait(call.before_wait())
+                    call.waited(monotonic() - start)
+                if self._found is not None:
+                    return self._found
+                self._busy = True
         finally:
-            self._asking.release()
+            call.forget(wake)
+        try:
+            self._found = found = self._find(call)
+            return found
+        finally:
+            with self._finding:
+                self._busy = False
+                self._finding.notify_all()
+
+    def _forget(self) -> None:
+        """Have the next turn look at the app, and log in, anew."""
+        with self._finding:
+            self._found = None
+            self._cookies = {}
 
     def _find(self, call: Call) -> Chat:
-        config = self._transport.fetch(call, "GET", "/config", phase="config", refusal=_refusal)
+        if self._login is not None and not self._cookies:
+            self._log_in(call, *self._login)
+        config = self._transport.fetch(
+            call,
+            "GET",
+            "/config",
+            phase="config",
+            limit=_CONFIG_LIMIT,
+            cookies=self._cookies,
+            refusal=refusal,
+        )
         try:
             chat = find_chat(config, api_name=self.api_name, fn_index=self.fn_index)
         except UsageError as error:
@@ -243,33 +275,25 @@ class Gradio(ChatClient):
         if chat.protocol not in _PROTOCOLS:
             raise UsageError(
                 f"this app's queue speaks {chat.protocol}, which is not spoken here yet; "
-                f"spoken are {', '.join(_PROTOCOLS)} (Gradio 4.0 to 6)",
+                f"spoken are {', '.join(_PROTOCOLS)} (Gradio 3.50 to 6)",
                 provider=self.provider,
                 phase="config",
             )
         return chat
 
-    def _join(self, turn: Turn, chat: Chat, asked: dict[str, Any]) -> str:
-        """Send the message; return the event's id."""
-        try:
-            joined = self._transport.fetch(
-                turn.call,
-                "POST",
-                f"{chat.prefix}/queue/join",
-                phase="message",
-                preparing=False,
-                json=asked,
-                cookies=turn.conversation.cookies,
-                refusal=_refusal,
-            )
-        except (NotFoundError, ProtocolError):
-            # The app is another one by now, or was asleep: look again next time.
-            self._found = None
-            raise
-        event = joined.get("event_id") if isinstance(joined, dict) else None
-        if not isinstance(event, str) or not event:
-            raise ProtocolError(f"the queue gave no event id: {quote(joined)}", phase="message")
-        return event
+    def _log_in(self, call: Call, user: str, password: str) -> None:
+        """Log in; the answer's cookies are the login from then on."""
+        cookies: dict[str, str] = {}
+        self._transport.fetch(
+            call,
+            "POST",
+            "/login",
+            phase="login",
+            data={"username": user, "password": password},
+            cookies=cookies,
+            refusal=refusal,
+        )
+        self._cookies = cookies
 
     def _asked(self, turn: Turn, chat: Chat) -> tuple[str, list[Any], list[Any]]:
         """Return session, history and data of a turn.
@@ -300,7 +324,48 @@ class Gradio(ChatClient):
             prompt = turn.prompt
         else:
             prompt = as_prompt(asked, unsaid)
-        return session, history, chat.data(prompt, history, turn.system, self._set(turn, chat))
+        settings = self._set(turn, chat)
+        files = self._uploaded(turn, chat)
+        return session, history, chat.data(prompt, history, turn.system, settings, files)
+
+    def _places(self, chat: Chat, turn: Turn) -> list[tuple[int, Upload]]:
+        """Return the files of a question, each with the input that it goes into."""
+        images = [image_upload(url, i) for i, url in enumerate(images_of(turn.message))]
+        files = [*turn.uploads, *(image for image in images if image is not None)]
+        try:
+            return list(zip(chat.places(len(files)), files, strict=True))
+        except UsageError as error:
+            error.provider = self.provider
+            raise
+
+    def _uploaded(self, turn: Turn, chat: Chat) -> list[tuple[int, Any]]:
+        """Upload the question's files; return what the inputs are given for them."""
+        placed = self._places(chat, turn)
+        old = chat.protocol == "ws"
+        given: list[tuple[int, Any]] = []
+        for at, file in placed:
+            if old and chat.inputs[at].kind == "image":
+                data = base64.b64encode(file.data).decode()
+                given.append((at, f"data:{file.mime};base64,{data}"))
+                continue
+            paths = self._transport.fetch(
+                turn.call,
+                "POST",
+                f"{chat.prefix}/upload",
+                phase="upload",
+                files=[("files", (file.name, file.data, file.mime))],
+                cookies=turn.conversation.cookies,
+                refusal=refusal,
+            )
+            if not isinstance(paths, list) or not paths or not isinstance(paths[0], str):
+                raise ProtocolError(f"the upload gave no path: {quote(paths)}", phase="upload")
+            here = {"orig_name": file.name, "size": len(file.data)}
+            if old:
+                given.append((at, {"name": paths[0], "data": None, "is_file": True, **here}))
+            else:
+                told = {"mime_type": file.mime, "meta": {"_type": "gradio.FileData"}}
+                given.append((at, {"path": paths[0], **here, **told}))
+        return given
 
     def _set(self, turn: Turn, chat: Chat) -> dict[int, Any]:
         """Return the values of settings by position."""
@@ -309,73 +374,21 @@ class Gradio(ChatClient):
             chosen[chat.setting("model")] = turn.model
         return chosen
 
-    def _messages(self, turn: Turn, chunks: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-        """Yield the stream's messages; what is none is passed over, and counted."""
-        for event in sse(chunks, _EVENT_LIMIT):
-            try:
-                yield loads(event.data)
-            except ProtocolError as error:
-                if self.strict:
-                    raise
-                turn.skipped += 1
-                _logger.warning("passed over: %s", error)
-
-    def _told(
-        self, turn: Turn, chat: Chat, session: str, answer: Answer, message: dict[str, Any]
-    ) -> Iterator[Event]:
-        """Turn one message of the queue into events."""
-        kind = message.get("msg")
-        if kind == "estimation" and type(message.get("rank")) is int:
-            yield Queued(
-                message["rank"],
-                _number(message.get("queue_size"), int),
-                _number(message.get("rank_eta"), int, float),
-            )
-        elif kind == "process_starts":
-            yield Status("started")
-        elif kind == "process_generating":
-            values = _values(message)
-            if values is None or chat.output >= len(values):
-                return  # an error is on its way (seen in the source)
-            # The first value is whole in every version.
-            if chat.protocol in _DIFFS and answer.begun:
-                yield from answer.changes(values[chat.output])
-            else:
-                yield from answer.becomes(values[chat.output])
-        elif kind == "process_completed":
-            yield from self._completed(turn, chat, session, answer, message)
-        elif kind == "log":
-            yield Status("log", str(message.get("log") or ""))
-        elif kind == "progress":
-            yield Status("progress", _progress(message))
-        elif kind == "unexpected_error":
-            raise _unexpected(message)
-        elif kind not in ("heartbeat", "close_stream"):
-            yield Unknown(message)
-
-    def _completed(
-        self, turn: Turn, chat: Chat, session: str, answer: Answer, message: dict[str, Any]
-    ) -> Iterator[Event]:
-        values = _values(message)
-        if message.get("success") is False or values is None:
-            raise _failure(message.get("output"))
-        value = held(values[chat.output]) if chat.output < len(values) else None
-        found = read(value, answer.sent) if chat.output < len(values) else None
-        if found is None:
-            raise ProtocolError(f"the answer is in no shape of a chat: {quote(values)}")
-        yield from answer.becomes(value)
-        for file in found.files:
-            yield self._file(turn, chat, file)
+    def _keep(self, question: Question, value: Any) -> None:
+        """Remember in the conversation what the server needs to go on."""
+        chat, turn = question.chat, question.turn
         state: dict[str, Any] = {"fn_index": chat.fn_index, "said": len(turn.history) + 2}
-        if chat.has("state"):
-            state["session"] = session
+        if chat.has("state") and question.in_session:
+            state["session"] = question.session
         if chat.has("history") and isinstance(value, list):
             state["history"] = value
         turn.conversation.state = state
-        yield Finish(text=found.text)
 
     def _file(self, turn: Turn, chat: Chat, file: dict[str, Any]) -> File:
         """Return a file of the answer, read from the server that was asked."""
+        if "path" not in file:
+            mime, data = data_of(file["data"]) or ("", b"")
+            return File(name="", mime=mime, reader=lambda: data)
         path = f"{chat.prefix}/file={percent(file['path'])}"
         cookies = dict(turn.conversation.cookies)
         name = file.get("orig_name") or file["path"].rpartition("/")[2]
@@ -396,62 +409,13 @@ def _labelled(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(inputs or {})
 
 
-def _number(value: Any, *kinds: type) -> Any:
-    return value if type(value) in kinds else None
-
-
-def _values(message: dict[str, Any]) -> list[Any] | None:
-    """Return what a message says of the outputs, None where it says nothing."""
-    output = message.get("output")
-    values = output.get("data") if isinstance(output, dict) else None
-    return values if isinstance(values, list) else None
-
-
-def _progress(message: dict[str, Any]) -> str:
-    """Return the words of the last unit of progress."""
-    units = message.get("progress_data")
-    unit = units[-1] if isinstance(units, list) and units else None
-    if not isinstance(unit, dict):
-        return ""
-    done, of = unit.get("index"), unit.get("length")
-    counted = f"{done}/{of}" if done is not None and of is not None else ""
-    return f"{unit.get('desc') or ''} {counted}".strip()
-
-
-def _failure(output: Any) -> C4AIError:
-    """Return the error of an event that failed, in the app's own words."""
-    if not isinstance(output, dict) or (output and "error" not in output):
-        return ProtocolError(f"the event ended without an answer: {quote(output)}")
-    if not output:
-        return ModelError("the server gave no answer: the event was cancelled there")
-    said = output["error"]
-    # Until 4.21 an error without words is the word None, and until 4.44 a
-    # gr.Error stands in quotes.
-    if said in (None, "", "None"):
-        return ModelError("the app failed and does not say why (its show_error is off)")
-    words = said if isinstance(said, str) else quote(said)
-    if len(words) > 2 and words[0] == words[-1] == "'":
-        words = words[1:-1]
-    return ModelError(quote(words))
-
-
-def _unexpected(message: dict[str, Any]) -> C4AIError:
-    """Return the error of an ``unexpected_error``; a stopping server repeats it for ever."""
-    words = quote(message.get("message") or "the queue failed")
-    if message.get("session_not_found") is True or words.startswith("404"):
-        return NotFoundError(
-            f"the server does not know this session: {words}; ask again", status=404, body=words
-        )
-    return ModelError(words)
-
-
-def _refusal(answer: Any, said: str) -> C4AIError | None:
-    """Return the error of a refusal that Gradio words in its own way."""
-    if answer.status == 503 and "Queue is stopped" in said:
-        return ServerError(
-            f"the app has stopped its queue: {said}", status=503, body=said, lasting=True
-        )
-    return None
+def _login(auth: object) -> tuple[str, str] | None:
+    """Return user and password, checked; an error shows neither."""
+    if auth is None:
+        return None
+    if not isinstance(auth, (tuple, list)) or [type(part) for part in auth] != [str, str]:
+        raise UsageError('auth is a pair of strings: auth=("user", "password")')
+    return auth[0], auth[1]
 
 
 class Qwen(Gradio):
@@ -498,7 +462,7 @@ class Qwen(Gradio):
             model: Which model.
             system: The system prompt; Qwen's own by default.
             conversation: What to go on with.
-            files: Not taken yet.
+            files: Paths, bytes or open files, where the app takes files.
             timeout: For this turn.
             inputs: As for :class:`Gradio`.
             size: Which size of the model, such as ``"72B"`` (the default),

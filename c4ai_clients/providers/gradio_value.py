@@ -18,11 +18,13 @@ from typing import Any
 
 from ..events import Event, Reasoning, Text
 
-__all__ = ["Answer", "Found", "held", "read"]
+__all__ = ["Answer", "Found", "files_in", "held", "read"]
 
 Path = tuple[Any, ...]
 
 _LAST = -1
+# What apps put behind a text while it grows, and take away with the next piece.
+_CURSORS = "▌▐▍▎▏▋▊▉█▮●⬤■|_"
 
 
 @dataclass
@@ -76,6 +78,32 @@ def held(value: Any) -> Any:
     return value.get("value") if _is_update(value) else value
 
 
+def files_in(value: Any) -> list[dict[str, Any]]:
+    """Return the files that a value holds, each with its ``path``, or ``data`` (Gradio 3)."""
+    files: list[dict[str, Any]] = []
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if (file := _file(value)) is not None:
+            files.append(file)
+        elif isinstance(value, (list, dict)):
+            waiting += reversed(value if isinstance(value, list) else list(value.values()))
+    return files
+
+
+def _file(value: Any) -> dict[str, Any] | None:
+    """Return a file as Gradio since 4 writes it, whoever wrote it; None where it is none."""
+    if isinstance(value, str) and value.startswith("data:"):
+        return {"data": value}
+    if not isinstance(value, dict):
+        return None
+    if isinstance(value.get("path"), str):
+        return value
+    if value.get("is_file") is True and isinstance(value.get("name"), str):
+        return {**value, "path": value["name"]}
+    return None
+
+
 def _is_update(value: Any) -> bool:
     return isinstance(value, dict) and value.get("__type__") == "update"
 
@@ -83,10 +111,16 @@ def _is_update(value: Any) -> bool:
 def _read_list(value: list[Any], at: Path, found: Found) -> None:
     last = len(value) - 1
     if isinstance(value[last], list):
-        if len(value[last]) != 2:
-            raise _OddError
-        if value[last][1] is not None:
-            found.text, found.path = _content(value[last][1], (*at, last, 1), found.files)
+        first = last
+        while first and _is_pair(value[first]) and value[first][0] is None:
+            first -= 1
+        for i in range(first, last + 1):
+            if not _is_pair(value[i]):
+                raise _OddError
+            if value[i][1] is not None:
+                text, path = _content(value[i][1], (*at, i, 1), found.files)
+                if text is not None:
+                    found.text, found.path = text, path
         return
     if not isinstance(value[last], dict) or "role" not in value[last]:
         found.text, found.path = _content(value, at, found.files)
@@ -110,20 +144,27 @@ def _read_list(value: list[Any], at: Path, found: Found) -> None:
     found.thought = "\n".join(thoughts)
 
 
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
+
+
 def _content(value: Any, at: Path, files: list[dict[str, Any]]) -> tuple[str | None, Path | None]:
     """Return a content's text and where that ends; its files go to *files*."""
     if isinstance(value, str):
         return value, at
     if isinstance(value, dict):
-        if isinstance(value.get("path"), str):
-            files.append(value)
+        if (file := _file(value)) is not None:
+            files.append(file)
+            return None, None
+        if "component" in value:
+            files += files_in(value.get("value"))
             return None, None
         for key in ("text", "content"):
             if value.get(key) is not None:
                 return _content(value[key], (*at, key), files)
         if isinstance(value.get("file"), dict):
             return _content(value["file"], at, files)
-        if "component" in value or any(key in value for key in ("text", "content", "file")):
+        if any(key in value for key in ("text", "content", "file")):
             return None, None
     if not isinstance(value, list):
         raise _OddError
@@ -140,23 +181,26 @@ class Growing:
     """What was given of a text that grows, and that may be rewritten.
 
     Only what continues the text given so far can be given; while the text is
-    another one, nothing is.
+    another one, nothing is. What may be a cursor at its end is held back: the
+    next step replaces it, or shows that it was none.
     """
 
     def __init__(self) -> None:
         self._given: list[str] = []
         self._size = 0
         self._agreed: int | None = 0
+        self._held = ""
         self._half = ""
 
     def becomes(self, text: str) -> str:
         """Return what is new where the whole is *text* now."""
         text, self._half = _whole(text)
         given = "".join(self._given)
-        if text.startswith(given):
-            return self._give(text[len(given) :])
-        self._agreed = len(text) if given.startswith(text) else None
-        return ""
+        if not text.startswith(given):
+            self._agreed = len(text) if given.startswith(text) else None
+            self._held = ""
+            return ""
+        return self._give(text[len(given) :])
 
     def grows(self, piece: str) -> str:
         """Return what is new where *piece* was appended."""
@@ -165,14 +209,23 @@ class Growing:
         if self._agreed < self._size:
             return self.becomes("".join(self._given)[: self._agreed] + self._half + piece)
         piece, self._half = _whole(self._half + piece)
-        return self._give(piece)
+        return self._give(self._held + piece)
 
-    def _give(self, piece: str) -> str:
+    def _give(self, rest: str) -> str:
+        """Give *rest*, all but a cursor."""
+        piece = _bare(rest)
+        self._held = rest[len(piece) :]
         if piece:
             self._given.append(piece)
             self._size += len(piece)
         self._agreed = self._size
         return piece
+
+
+def _bare(text: str) -> str:
+    """Return *text* without a cursor at its end, and the space before that."""
+    bare = text.rstrip(_CURSORS)
+    return text if len(bare) == len(text) else bare.rstrip()
 
 
 def _whole(text: str) -> tuple[str, str]:

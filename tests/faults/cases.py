@@ -203,6 +203,9 @@ def message(provider: Provider) -> Iterator[Case]:
     lasting = {**REFUSED, 408: StatusError, 425: StatusError, 500: ServerError, 502: ServerError}
     for status, error in {**lasting, 504: ServerError, 507: ServerError}.items():
         fault = {"step": step, "kind": "status", "status": status, "times": 9}
+        if (provider.name, step) == ("qwen", "join") and status in (403, 404, 405):
+            yield Case(provider, str(status), fault, processed=(1,))  # by /call
+            continue
         yield Case(provider, str(status), fault, error, processed=(0,), tries=1, partial=False)
     for label, fault in HARMLESS.items():
         unheard = (step, label) == ("join", "closed-afterwards")

@@ -1,0 +1,230 @@
+"""What a Gradio app says while it answers, as events and errors of ours.
+
+Pure: no I/O. Every way to ask, websocket, queue or ``/call``, gives the queue's
+own messages, ``{"msg": "process_generating", …}``; this file reads them. The
+words of an error are the server's own, and stand in ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..errors import (
+    AuthError,
+    C4AIError,
+    ModelError,
+    NotFoundError,
+    ProtocolError,
+    RateLimitError,
+    ServerError,
+    StatusError,
+    quote,
+)
+from ..events import Event, File, Finish, Queued, Status, Unknown
+from .gradio_chat import Chat
+from .gradio_value import Answer, files_in, held, read
+
+__all__ = ["Telling", "refusal"]
+
+_DIFFS = ("sse_v2", "sse_v2.1", "sse_v3")
+_SHOWN = ("image", "file", "audio", "video", "gallery", "downloadbutton", "imageslider")
+# The words of Spaces on borrowed GPUs, told by people who met them, not tried here.
+_QUOTA = re.compile(
+    r"exceeded your .*quota|zerogpu quota|reached its gpu limit|zerogpu runs limit", re.IGNORECASE
+)
+_AGAIN = re.compile(r"(?:again|retry) in (?:(\d+) days?,? )?(\d+):(\d\d):(\d\d)", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:([\w.+/-]+);base64,")
+
+
+class Telling:
+    """One event of the queue, told in our events.
+
+    Attributes:
+        begun: Whether the app has said anything of it.
+    """
+
+    def __init__(
+        self,
+        chat: Chat,
+        sent: list[Any],
+        file: Callable[[dict[str, Any]], File],
+        keep: Callable[[Any], None],
+    ) -> None:
+        """Begin.
+
+        Args:
+            chat: Whom we ask.
+            sent: The history that was sent, which is no answer.
+            file: Makes a file of ours from what the server says of it.
+            keep: Told the answer's last value, before the reply is complete.
+        """
+        self._chat = chat
+        self._answer = Answer(sent)
+        self._file = file
+        self._keep = keep
+
+    def events(self, message: dict[str, Any]) -> Iterator[Event]:
+        """Turn one message into events."""
+        kind = message.get("msg")
+        if kind == "estimation" and type(message.get("rank")) is int:
+            yield Queued(
+                message["rank"],
+                _number(message.get("queue_size"), int),
+                _number(message.get("rank_eta"), int, float),
+            )
+        elif kind == "process_starts":
+            yield Status("started")
+        elif kind == "process_generating":
+            values = _values(message)
+            if values is None or self._chat.output >= len(values):
+                return  # an error is on its way (seen in the source)
+            # The first value is whole in every version, and so are all of /call.
+            if self._chat.protocol in _DIFFS and self._answer.begun and not message.get("whole"):
+                yield from self._answer.changes(values[self._chat.output])
+            else:
+                yield from self._answer.becomes(values[self._chat.output])
+        elif kind == "process_completed":
+            yield from self._completed(message)
+        elif kind == "log":
+            yield Status("log", str(message.get("log") or ""))
+        elif kind == "progress":
+            yield Status("progress", _progress(message))
+        elif kind == "queue_full":
+            raise ServerError("the app's queue is full; try again later", status=503)
+        elif kind == "unexpected_error":
+            raise _unexpected(message)
+        elif kind not in ("heartbeat", "close_stream"):
+            yield Unknown(message)
+
+    def _completed(self, message: dict[str, Any]) -> Iterator[Event]:
+        values = _values(message)
+        if message.get("success") is False or values is None:
+            raise _failure(message)
+        output = self._chat.output
+        value = held(values[output]) if output < len(values) else None
+        found = read(value, self._answer.sent) if output < len(values) else None
+        if found is None:
+            raise ProtocolError(f"the answer is in no shape of a chat: {quote(values)}")
+        yield from self._answer.becomes(value)
+        for file in [*found.files, *self._shown(values)]:
+            yield self._file(file)
+        self._keep(value)
+        yield Finish(text=found.text)
+
+    def _shown(self, values: list[Any]) -> Iterator[dict[str, Any]]:
+        """Yield the files that are shown beside the answer."""
+        for i, (kind, value) in enumerate(zip(self._chat.outputs, values, strict=False)):
+            if kind in _SHOWN and i != self._chat.output:
+                yield from files_in(held(value))
+
+
+def data_of(url: str) -> tuple[str, bytes] | None:
+    """Return media type and bytes of a ``data:`` URL, as Gradio 3 shows images; else None."""
+    if not (found := _DATA_URL.match(url)):
+        return None
+    try:
+        return found[1], base64.b64decode(url[found.end() :], validate=True)
+    except ValueError:
+        return None
+
+
+def _number(value: Any, *kinds: type) -> Any:
+    return value if type(value) in kinds else None
+
+
+def _values(message: dict[str, Any]) -> list[Any] | None:
+    """Return what a message says of the outputs, None where it says nothing."""
+    output = message.get("output")
+    values = output.get("data") if isinstance(output, dict) else None
+    return values if isinstance(values, list) else None
+
+
+def _progress(message: dict[str, Any]) -> str:
+    """Return the words of the last unit of progress."""
+    units = message.get("progress_data")
+    unit = units[-1] if isinstance(units, list) and units else None
+    if not isinstance(unit, dict):
+        return ""
+    done, of = unit.get("index"), unit.get("length")
+    counted = f"{done}/{of}" if done is not None and of is not None else ""
+    return f"{unit.get('desc') or ''} {counted}".strip()
+
+
+def _failure(message: dict[str, Any]) -> C4AIError:
+    """Return the error of an event that failed, in the app's own words."""
+    output = message.get("output")
+    if not isinstance(output, dict) or (output and "error" not in output):
+        return ProtocolError(f"the event ended without an answer: {quote(output)}")
+    if not output:
+        return ModelError("the server gave no answer: the event was cancelled there")
+    said = output["error"]
+    title = output.get("title") or message.get("title")
+    titled = isinstance(title, str) and title.strip().lower() not in ("", "error")
+    # Until 4.21 an error without words is the word None, and until 4.44 a
+    # gr.Error stands in quotes.
+    if said in (None, "", "None") and not titled:
+        return ModelError("the app failed and does not say why (its show_error is off)")
+    words = "" if said in (None, "None") else said if isinstance(said, str) else quote(said)
+    if len(words) > 2 and words[0] == words[-1] and words[0] in "'\"":
+        words = words[1:-1]
+    if titled:
+        words = f"{title}: {words}" if words else str(title)
+    words = quote(words)
+    if _QUOTA.search(words):
+        return RateLimitError(
+            f"{words}; an api_key of an account with more quota may help",
+            status=429,
+            body=words,
+            retry_after=_again(words),
+            lasting=True,
+        )
+    return ModelError(words)
+
+
+def _again(words: str) -> float | None:
+    """Return the seconds of "try again in 23:59:59"."""
+    if not (found := _AGAIN.search(words)):
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _unexpected(message: dict[str, Any]) -> C4AIError:
+    """Return the error of an ``unexpected_error``; a stopping server repeats it for ever."""
+    words = quote(message.get("message") or "the queue failed")
+    if message.get("session_not_found") is True or words.startswith("404"):
+        return NotFoundError(
+            f"the server does not know this session: {words}; ask again", status=404, body=words
+        )
+    if "stopped" in words.lower():
+        return ServerError(f"{words}; ask again when it is back", status=503, body=words)
+    return ModelError(words)
+
+
+def refusal(answer: Any, said: str) -> C4AIError | None:
+    """Return the error of a refusal that Gradio words in its own way."""
+    if answer.status == 503 and "Queue is stopped" in said:
+        return ServerError(
+            f"the app has stopped its queue: {said}", status=503, body=said, lasting=True
+        )
+    if answer.status == 400 and "Incorrect credentials" in said:
+        return AuthError(
+            f"the app does not take this login: {said}; is auth=(…) right?",
+            status=400,
+            body=said,
+        )
+    if answer.status == 401:
+        return AuthError(
+            f'the app wants a login: {said}; give auth=("user", "password"), or for a Space that '
+            "is private a token as api_key",
+            status=401,
+            body=said,
+        )
+    if answer.status == 422:
+        return StatusError(
+            f"the app does not take what it was given: {said}", status=422, body=said
+        )
+    return None

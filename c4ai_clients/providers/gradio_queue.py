@@ -1,0 +1,217 @@
+"""The ways to ask a Gradio app over HTTP; each yields the queue's own messages.
+
+``joined`` since 4.9, ``old_joined`` in 4.0 to 4.8, ``called`` where the queue's
+own endpoint is closed (from 4.20). A None among the messages says that the
+message has been sent. Whoever leaves before the end says goodbye as the
+version wants it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as percent
+
+from ..decoding import loads, sse
+from ..errors import ProtocolError, quote
+from ..stream import Turn
+from .gradio_chat import Chat
+from .gradio_messages import refusal
+
+if TYPE_CHECKING:
+    from ..transport import Transport
+
+__all__ = ["CALL_SINCE", "EVENT_LIMIT", "Question", "called", "joined", "old_joined"]
+
+Said = Iterator["dict[str, Any] | None"]
+
+CALL_SINCE = (4, 20)
+# process_completed holds the whole conversation, not the new reply alone.
+EVENT_LIMIT = 32 << 20
+_CANCEL_SINCE = (4, 31)
+_RESET_SINCE = (4, 17)
+_EVENTS = {"Accept": "text/event-stream"}
+_ENDS = ("process_completed", "unexpected_error")
+
+_logger = logging.getLogger("c4ai_clients")
+
+
+@dataclass
+class Question:
+    """What is asked, and of whom.
+
+    Attributes:
+        turn: The turn that it belongs to.
+        chat: The app's chat.
+        data: The inputs' values.
+        session: The session hash.
+        transport: What sends.
+        strict: Whether what makes no sense is an error.
+        in_session: Whether the server knows it under its session hash.
+    """
+
+    turn: Turn
+    chat: Chat
+    data: list[Any]
+    session: str
+    transport: Transport
+    strict: bool = False
+    in_session: bool = True
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The message as the queue takes it."""
+        return {
+            "data": self.data,
+            "event_data": None,
+            "fn_index": self.chat.fn_index,
+            "session_hash": self.session,
+        }
+
+    def post(self, path: str, phase: str, body: dict[str, Any]) -> Any:
+        """Send the message, which is sent again only where it cannot have arrived."""
+        return self.transport.fetch(
+            self.turn.call,
+            "POST",
+            self.chat.prefix + path,
+            phase=phase,
+            preparing=False,
+            json=body,
+            cookies=self.turn.conversation.cookies,
+            refusal=refusal,
+        )
+
+    def event(self, path: str, body: dict[str, Any]) -> str:
+        """Send the message and return the id of the event that it became."""
+        said = self.post(path, "message", body)
+        event = said.get("event_id") if isinstance(said, dict) else None
+        if not isinstance(event, str) or not event:
+            raise ProtocolError(f"the queue gave no event id: {quote(said)}", phase="message")
+        return event
+
+    def stream(self, path: str, params: dict[str, str] | None = None) -> Any:
+        """Open a stream of events."""
+        return self.transport.open(
+            self.turn.call,
+            "GET",
+            self.chat.prefix + path,
+            phase="stream",
+            params=params,
+            headers=_EVENTS,
+            cookies=self.turn.conversation.cookies,
+            refusal=refusal,
+        )
+
+    def messages(self, records: Iterable[bytes | str]) -> Iterator[dict[str, Any]]:
+        """Yield the messages among *records*; what is none is passed over, and counted."""
+        for record in records:
+            try:
+                yield loads(record)
+            except ProtocolError as error:
+                if self.strict:
+                    raise
+                self.turn.skipped += 1
+                _logger.warning("passed over: %s", error)
+
+    def leave(self, event: str, session: str) -> None:
+        """Have the app stop an event that nobody waits for any more.
+
+        Hanging up is enough on most versions. From 4.31 on /cancel is quicker;
+        4.21 needs /reset, or works on to the end (both measured).
+        """
+        path, body = "", {"event_id": event}
+        if self.chat.version >= _CANCEL_SINCE:
+            path = "/cancel"
+            body |= {"session_hash": session, "fn_index": self.chat.fn_index}  # type: ignore[dict-item]
+        elif self.chat.version >= _RESET_SINCE:
+            path = "/reset"
+        if path:
+            self.transport.goodbye(
+                "POST",
+                self.chat.prefix + path,
+                phase=path[1:],
+                json=body,
+                cookies=dict(self.turn.conversation.cookies),
+            )
+
+
+def joined(question: Question) -> Said:
+    """Ask as since 4.9: join the queue, then read the session's stream."""
+    event = question.event("/queue/join", {**question.body, "trigger_id": question.chat.trigger_id})
+    over = False
+    try:
+        yield None
+        with question.stream("/queue/data", {"session_hash": question.session}) as reply:
+            records = (each.data for each in sse(reply.chunks(), EVENT_LIMIT))
+            for message in question.messages(records):
+                # An app may have more events in our session; ours is one.
+                if message.get("event_id") not in (None, event) or over:
+                    continue
+                over = message.get("msg") in _ENDS
+                yield message
+    finally:
+        if not over:
+            question.leave(event, question.session)
+
+
+def old_joined(question: Question) -> Said:
+    """Ask as in 4.0 to 4.8: the stream comes first, and asks for the message."""
+    over = False
+    params = {"fn_index": str(question.chat.fn_index), "session_hash": question.session}
+    with question.stream("/queue/join", params) as reply:
+        yield None
+        records = (each.data for each in sse(reply.chunks(), EVENT_LIMIT))
+        for message in question.messages(records):
+            if over:
+                continue
+            if message.get("msg") == "send_data":
+                body = {**question.body, "event_id": message.get("event_id")}
+                question.post("/queue/data", "message", body)
+            else:
+                over = message.get("msg") in _ENDS
+                yield message
+
+
+def called(question: Question) -> Said:
+    """Ask by REST: every value is whole, and nothing is heard of the queue.
+
+    A session is known there from 6 on; before, naming one breaks the call.
+    """
+    chat = question.chat
+    body: dict[str, Any] = {"data": question.data}
+    question.in_session = chat.keeps_session_in_calls
+    if question.in_session:
+        body["session_hash"] = question.session
+    path = f"/call/{percent(chat.name)}"
+    event = question.event(path, body)
+    over = False
+    try:
+        yield None
+        with question.stream(f"{path}/{percent(event)}") as reply:
+            for said in sse(reply.chunks(), EVENT_LIMIT):
+                if said.event == "heartbeat" or over:
+                    continue
+                over = said.event in ("complete", "error")
+                record = f'{{"said": {said.data}}}'
+                for message in question.messages([record]):
+                    yield _as_queued(said.event, message["said"])
+    finally:
+        if not over:
+            question.leave(event, body.get("session_hash", event))
+
+
+def _as_queued(kind: str, said: Any) -> dict[str, Any]:
+    """Return what /call says as the queue would have said it."""
+    if kind == "generating":
+        return {"msg": "process_generating", "output": {"data": said}, "whole": True}
+    if kind == "complete":
+        return {"msg": "process_completed", "success": True, "output": {"data": said}}
+    if kind == "error" and isinstance(said, str):
+        return {"msg": "unexpected_error", "message": said}
+    if kind == "error":
+        # Until 5 it is null even for a gr.Error.
+        output = said if isinstance(said, dict) else {"error": None}
+        return {"msg": "process_completed", "success": False, "output": output}
+    return {"msg": kind, "said": said}
