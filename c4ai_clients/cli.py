@@ -247,6 +247,48 @@ def models(ctx: click.Context, /, **given: Any) -> None:
 
 
 @commands.command()
+@click.argument("prompts")
+@click.argument("output")
+@_server_options
+@_option("--model", env="C4AI_MODEL", help="Which model, where a prompt names none.")
+@_option("--workers", type=click.IntRange(1), default=8, help="How many at once; 8 by default.")
+@_option("--retry-failed", is_flag=True, help="Ask again what failed, where that may help.")
+@click.pass_context
+def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> None:
+    """Ask all prompts of a file, and append the answers to OUTPUT.
+
+    PROMPTS holds a string or {"id", "prompt" or "messages", "system", "model",
+    "options"} a line, as JSON, or is a table with such columns (.csv). Run it
+    again after any end, and it does what is missing.
+
+    \b
+    c4ai batch prompts.jsonl answers.jsonl --workers 4
+    c4ai batch prompts.csv answers.jsonl --retry-failed
+    """  # noqa: D301
+    from .batch import run_batch
+
+    _log(given["verbose"])
+    with _connected(ctx) as client:
+        if given["local"]:
+            _tell(_LOCAL)
+        try:
+            summary = run_batch(
+                prompts,
+                output,
+                client,
+                workers=given["workers"],
+                retry_failed=given["retry_failed"],
+            )
+        except KeyboardInterrupt as error:
+            if error.args:
+                _tell(str(error))
+            raise
+    print(summary, flush=True)
+    if summary.failed:
+        ctx.exit(1)
+
+
+@commands.command()
 @_option("--provider", "names", type=_PROVIDER, multiple=True, help="Only this; may be repeated.")
 @_option("--port", type=click.IntRange(0, 65532), default=0, help=_PORT)
 @_option("--pace", type=click.FloatRange(0, 60), default=_LOCAL_PACE, help="Seconds a token.")

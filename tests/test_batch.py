@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import json
 import os
 import pickle
@@ -620,3 +621,85 @@ def test_dask__a_worker_is_killed_and_nothing_is_lost(
     assert echo.processed <= 60 + 2
     keys = {request.headers["authorization"] for request in echo.requests}
     assert 2 <= len(keys) <= 3
+
+
+def c4ai(*args: object, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "c4ai_clients", "batch", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        **how,
+    )
+
+
+def test_cli__a_batch(echo: Emulator, output: Path, tmp_path: Path) -> None:
+    """The command asks a file's prompts, sums up, goes on, and tells of failures by its status."""
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('"a"\n"b"\n{"prompt": ""}\n')
+    server = ("--provider", "autonomous", "--url", echo.url("autonomous"))
+    ran = c4ai(prompts, output, *server)
+
+    assert "" == ran.stderr
+    assert ran.stdout.startswith("2 done in ")
+    assert "1 failed (1 UsageError)" in ran.stdout
+    assert 1 == ran.returncode
+    assert ["echo a", "echo b"] == [r["text"] for r in read_batch(output) if "text" in r]
+    ran = c4ai(prompts, output, *server, "--retry-failed", "--workers", "2")
+    assert "3 were there already" in ran.stdout
+    assert 0 == ran.returncode
+    assert 2 == echo.processed
+    ran = c4ai(tmp_path / "none", output, *server)
+    assert (2, 1) == (ran.returncode, ran.stderr.count("\n"))
+    assert "cannot read" in ran.stderr
+
+
+def test_cli__ctrl_c_says_how_to_go_on(echo: Emulator, output: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends a batch with a sentence and status 130."""
+    echo.fail("stall", times=9, at=0, seconds=60)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'"p{i}"\n' for i in range(20)))
+    server = ("--provider", "autonomous", "--url", echo.url("autonomous"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "c4ai_clients", "batch", str(prompts), str(output), *server],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert wait_until(lambda: echo.processed == 8, 20)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.communicate()
+
+    sentence = f"c4ai: stopped; 0 records are in {output}: run the same again to go on\n"
+    assert sentence == err
+    assert 130 == process.returncode
+
+
+def test_progress__is_shown_in_a_terminal_only(
+    client: AutonomousAI, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar with rate, failures and time left in a terminal, and nothing elsewhere."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown: dict[str, str] = {}
+    for name, kind, progress in (
+        ("terminal", Terminal, True),
+        ("pipe", io.StringIO, True),
+        ("unwanted", Terminal, False),
+    ):
+        monkeypatch.setattr(sys, "stderr", kind())
+        run_batch(["a", "b", ""], output, client, progress=progress)
+        shown[name] = sys.stderr.getvalue()  # type: ignore[attr-defined]
+        output.unlink()
+
+    assert "3/3" in shown["terminal"]
+    assert "reply/s" in shown["terminal"]
+    assert "failed=1" in shown["terminal"]
+    assert "" == shown["pipe"] == shown["unwanted"]
