@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import threading
 from time import monotonic
@@ -30,9 +31,90 @@ __all__ = ["Line", "TimedAdapter"]
 # How many idle connections a pool may keep: enough that threads never find it full.
 _KEPT = 1024
 
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\Z)")
+_SIZE_LINE = 1 << 12
+_TRAILER = 1 << 16
+
+
+class _Chunked:
+    """Takes the chunked framing off what has come, many chunks at once.
+
+    http.client reads four times for each chunk, which costs a reply of one
+    token a chunk more than all that is done with the tokens.
+
+    Attributes:
+        ended: Whether the last chunk was seen.
+        rest: What has come and is no whole piece of framing yet.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.rest = b""
+        self._left = 0  # of the data of the chunk that has begun
+        self._between = b""  # the line end that stands before the next size
+
+    def data(self, raw: bytes) -> bytes:
+        """Return the data in *raw*.
+
+        Raises:
+            http.client.IncompleteRead: This is no chunked framing.
+        """
+        raw = self.rest + raw if self.rest else raw
+        left, between = self._left, self._between
+        found: list[bytes] = []
+        at = 0
+        while True:
+            if left:
+                piece = raw[at : at + left]
+                found.append(piece)
+                at += len(piece)
+                left -= len(piece)
+                if left:
+                    break
+                between = b"\r\n"
+            start = at + len(between)
+            end = raw.find(b"\r\n", start)
+            if end < 0:
+                if len(raw) - at > _SIZE_LINE:
+                    raise http.client.IncompleteRead(b"")
+                break
+            digits = _SIZE.match(raw, start, end)
+            if digits is None or raw[at:start] != between:
+                raise http.client.IncompleteRead(b"")
+            left = int(digits[1], 16)
+            at = end + 2
+            if not left:
+                self.ended = True
+                break
+        self.rest, self._left, self._between = raw[at:], left, between
+        return b"".join(found)
+
 
 class _Answer(http.client.HTTPResponse):
-    """Skips any 1xx answers; http.client itself skips only 100."""
+    """An answer that reads chunks in bulk, and skips any 1xx; http.client skips only 100."""
+
+    _body: _Chunked | None = None
+
+    def read1(self, n: int = -1) -> bytes:
+        """Return what has come of the body, ``b""`` at its end."""
+        if not self.chunked or self.fp is None:
+            return super().read1(n)
+        if self._body is None:
+            self._body = _Chunked()
+        body = self._body
+        while not body.ended:
+            raw = self.fp.read1(n)
+            if not raw:
+                raise http.client.IncompleteRead(b"")
+            if data := body.data(raw):
+                return data
+        trailer = b"\r\n" + body.rest
+        while b"\r\n\r\n" not in trailer and (raw := self.fp.read1(n)):
+            trailer += raw
+            if len(trailer) > _TRAILER:
+                raise http.client.LineTooLong("trailer")
+        self.close()
+        return b""
 
     def begin(self) -> None:
         super().begin()
@@ -91,6 +173,8 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
             urllib3.exceptions.HTTPError,
             http.client.HTTPException,
         ) as error:
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise call.timed_out("connect") from error  # its clock, not the system's
             raise connect_error(error, where) from error
         finally:
             self._let_go()

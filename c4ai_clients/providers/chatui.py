@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import ChatClient, Model
 from ..clocks import Call
 from ..conversation import Conversation
-from ..decoding import Lines, jsonl, loads, sse
+from ..decoding import jsonl, loads, sse
 from ..errors import (
     AuthError,
     C4AIError,
@@ -240,7 +240,7 @@ class ChatUI(ChatClient):
             try:
                 with self._posted(turn, data) as answer:
                     answered = True
-                    updates = jsonl(Lines(answer.chunks()))
+                    updates = jsonl(answer.chunks())
                     yield from read(updates, self._file(turn), given, self._thinking(turn))
                 return
             except IncompleteReplyError:
