@@ -17,6 +17,7 @@ Rules that this file keeps:
 from __future__ import annotations
 
 import io
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -96,6 +97,7 @@ class Call:
         self.timeout = timeout
         self.fresh = False
         self.attempts = 0
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._cancelled = threading.Event()
         self._wakers: list[Callable[[], None]] = []
@@ -105,6 +107,20 @@ class Call:
         self._queue_left: float | None = None
         self._first_left: float | None = timeout.first
         self._place: object = None
+
+    def begin(self) -> None:
+        """Belong to this process from now on, be it a child of the one that made it."""
+        self._pid = os.getpid()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it runs in the process that this one was forked from."""
+        return self._pid != os.getpid()
+
+    def _check_process(self) -> None:
+        """Keep hands off a socket that the parent process reads."""
+        if self.elsewhere:
+            raise UsageError("this reply comes to the process that asked; ask again in this one")
 
     def sent(self) -> None:
         """Start ``first``: a request is on its way; one sent in the tail stays in it."""
@@ -140,7 +156,9 @@ class Call:
         Raises:
             CancelledError: The turn was cancelled.
             TimedOutError: A clock has run out.
+            UsageError: It runs in the parent process.
         """
+        self._check_process()
         if self._cancelled.is_set():
             raise self.cancelled_error()
         if self.fresh:
@@ -157,6 +175,7 @@ class Call:
 
     def sending(self) -> float | None:
         """Return how long the next step of sending may take."""
+        self._check_process()
         limit = self.timeout.idle
         if self._end is not None:
             rest = self._end - monotonic()
@@ -193,6 +212,8 @@ class Call:
     def cancel(self) -> None:
         """Mark the turn as over and wake whatever waits for it."""
         self._cancelled.set()
+        if self.elsewhere:
+            return  # whatever waits, waits in the parent process, and goes on
         with self._lock:
             wakers = list(self._wakers)
         for wake in wakers:

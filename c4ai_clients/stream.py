@@ -302,6 +302,7 @@ class Stream:
 
     def _begin(self) -> Any:
         """Take the conversation and open the provider's events."""
+        self._call.begin()
         self.conversation._begin(self)
         self._started = monotonic()
         self._events = self._open(self._turn)

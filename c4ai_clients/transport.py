@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import json as jsonlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -161,6 +162,10 @@ class Transport:
         self.origin = f"{parts.scheme}://{host}"
         self.base_url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._login = (parts.username or "", parts.password or "") if parts.username else None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         # Reentrant: a stream's finalizer may say goodbye while this thread holds it.
         self._lock = threading.RLock()
         self._session: requests.Session | None = None
@@ -168,6 +173,11 @@ class Transport:
         self._current = threading.local()
         self._hold_until = 0.0
         self._goodbyes: set[threading.Thread] = set()
+
+    def _begin_if_forked(self) -> None:
+        """In a child process begin anew: sockets are the parent's, and locks may be held."""
+        if self._pid != os.getpid():
+            self._begin()
 
     @contextlib.contextmanager
     def open(
@@ -236,6 +246,7 @@ class Transport:
         path: str,
         *,
         phase: str,
+        turn: Call | None = None,
         wanted: Callable[[Call], bool] | None = None,
         **how: Any,
     ) -> None:
@@ -248,9 +259,14 @@ class Transport:
             method: The HTTP method.
             path: Below the base URL.
             phase: The step's name.
+            turn: Whose it is: the process that reads it says goodbye, not a
+                child which drops its copy.
             wanted: Asked in that thread whether to send it at all.
             **how: What :meth:`open` takes.
         """
+        if turn is not None and turn.elsewhere:
+            return
+        self._begin_if_forked()
 
         def say() -> None:
             call = Call(_GOODBYE)
@@ -282,6 +298,7 @@ class Transport:
 
     def close(self) -> None:
         """Wait for the goodbyes under way, then close all connections."""
+        self._begin_if_forked()
         with self._lock:
             goodbyes = list(self._goodbyes)
         for thread in goodbyes:
@@ -304,6 +321,7 @@ class Transport:
             call.attempts += 1
             return attempt()
 
+        self._begin_if_forked()
         call.attempts = 0
         with self._described(call, phase):
             return retrying.run(

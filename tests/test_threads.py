@@ -550,6 +550,66 @@ def test_exit__takes_no_second(how: str) -> None:
     assert how == "with" or "" == err
 
 
+FORK = """
+    import os, sys, time
+    from c4ai_clients import AutonomousAI, H2O, UsageError
+    from c4ai_clients.emulator import Answer, Emulator
+    from c4ai_clients.threads import Pool, background
+
+    reply = lambda prompt: Answer(tokens=["echo "] * 20 + [prompt])
+    with Emulator(("autonomous", "h2o"), replies=reply, pace=0.02) as emulator:
+        client = AutonomousAI(emulator.url("autonomous"))
+        pool = Pool(client, max_workers=2)
+        pool.submit("before").result()
+        under_way = pool.submit("parent")
+        other = H2O(emulator.url("h2o"))
+        ahead, stream = background(client.stream("ahead")), other.stream("plain")
+        next(ahead), next(stream)
+        fresh = client.stream("fresh")
+        child = os.fork()
+        if not child:
+            assert pool.submit("child").result().text.endswith("child")
+            assert client.chat("again").text.endswith("again")
+            assert other.chat("more").text.endswith("more")
+            assert fresh.reply().text.endswith("fresh")
+            for running in (under_way.result, ahead.reply, stream.reply):
+                try:
+                    running()
+                except UsageError as error:
+                    assert "process" in str(error), error
+                else:
+                    raise AssertionError(running)
+            under_way.cancel(), ahead.cancel(), stream.cancel()
+            del under_way, ahead, stream, running
+            pool.close()
+            client.close()
+            other.close()
+            sys.stdout.write("child done ")
+            sys.stdout.flush()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert under_way.result().text.endswith("parent")
+        assert ahead.reply().text.endswith("ahead")
+        assert stream.reply().text.endswith("plain")
+        pool.close()
+        other.close()
+        assert emulator.goodbyes == ["delete", "delete"], emulator.goodbyes
+        print("parent done", flush=True)
+"""
+
+
+def test_fork__the_child_begins_anew_and_the_parent_goes_on() -> None:
+    """In a child pool and client work, a running stream raises, and the parent's are unharmed."""
+    process = python(FORK)
+    try:
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert "child done parent done\n" == out, err
+
+
 @pytest.fixture(scope="module")
 def far() -> Iterator[Any]:
     """Start emulators in processes of their own: what they use is not measured here."""

@@ -175,6 +175,7 @@ class H2O(ChatClient):
                     "DELETE",
                     f"/conversation/{conversation.id}",
                     phase="delete",
+                    turn=turn.call,
                     cookies=dict(conversation.cookies),
                 )
                 # The next question, if there is one, begins anew with what was said.
