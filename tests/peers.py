@@ -167,3 +167,15 @@ class Authority:
         self.path = path
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1", "localhost").configure_cert(self.server)
+
+
+def behind_tls(
+    authority: Authority, handle: Callable[[socket.socket], None]
+) -> Callable[[socket.socket], None]:
+    """Do the same over TLS."""
+
+    def secured(connection: socket.socket) -> None:
+        with authority.server.wrap_socket(connection, server_side=True) as secure:
+            handle(secure)
+
+    return secured

@@ -14,6 +14,7 @@ import pytest
 from conftest import wait_until
 
 from c4ai_clients import (
+    H2O,
     AuthError,
     C4AICommand,
     C4AIError,
@@ -397,12 +398,18 @@ def test_tls__spoken_to_a_plain_server(emulator: Emulator) -> None:
         client.chat("Hi")
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("proxy", ["http", "socks5", "socks5h"])
+# requests does not check an https proxy's certificate for an http server, and warns.
+@pytest.mark.parametrize(
+    ("scheme", "proxy"),
+    [(s, p) for s in ("http", "https") for p in ("http", "socks5", "socks5h")]
+    + [("https", "https")],
+)
 def test_proxy__carries_every_request(scheme: str, proxy: str, authority: peers.Authority) -> None:
-    """A turn works through an http and a socks proxy, on http and https."""
+    """A turn works through an http, an https and a socks proxy, on http and https."""
     seen: list[str] = []
-    handle = peers.proxying(seen) if proxy == "http" else peers.socks5(seen)
+    handle = peers.socks5(seen) if proxy.startswith("socks") else peers.proxying(seen)
+    if proxy == "https":
+        handle = peers.behind_tls(authority, handle)
     tls = authority.server if scheme == "https" else None
     with Emulator(("chat-ui",), tls=tls) as emulator, peers.listening(handle) as address:
         settings = {"proxy": f"{proxy}://{address}", "verify": authority.path}
@@ -442,6 +449,20 @@ def test_proxy__unknown_scheme() -> None:
     with client_of("127.0.0.1:1", proxy="gopher://127.0.0.1:9") as client:
         with pytest.raises(UsageError):
             client.models()
+
+
+def test_close__waits_for_a_goodbye_and_not_for_ever() -> None:
+    """A goodbye that the server never answers holds close() up two seconds at the most."""
+    with Emulator(("h2o",)) as emulator:
+        emulator.fail("stall", step="delete", seconds=30)
+        client = H2O(emulator.url("h2o"))
+        start = time.monotonic()
+        assert list(client.stream("Hi"))
+        assert time.monotonic() - start < 1.5
+        client.close()
+
+        assert time.monotonic() - start < 5
+        assert ["delete"] == emulator.goodbyes or "delete" in [r.step for r in emulator.requests]
 
 
 def test_headers__secrets_stay_out_of_errors_and_logs(caplog: pytest.LogCaptureFixture) -> None:
