@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -26,7 +27,14 @@ from typing import Any
 import pytest
 from conftest import threads_of_ours, wait_until
 
-from c4ai_clients import AutonomousAI, ChatUI, IncompleteReplyError, RetryPolicy, UsageError
+from c4ai_clients import (
+    AutonomousAI,
+    C4AICommand,
+    ChatUI,
+    IncompleteReplyError,
+    RetryPolicy,
+    UsageError,
+)
 from c4ai_clients.batch import BatchSummary, read_batch, run_batch
 from c4ai_clients.emulator import Emulator
 
@@ -703,3 +711,22 @@ def test_progress__is_shown_in_a_terminal_only(
     assert "reply/s" in shown["terminal"]
     assert "failed=1" in shown["terminal"]
     assert "" == shown["pipe"] == shown["unwanted"]
+
+
+SCALE = (Path(__file__).parent.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```", SCALE, re.DOTALL | re.M))
+def test_docs__examples(
+    echo: Emulator,
+    block: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The examples of docs/scale.md run as they stand."""
+    monkeypatch.setattr(C4AICommand, "default_url", echo.url("c4ai-command"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.replace("rate=60", "rate=6000"), "scale.md", "exec"), {})
+
+    assert "echo Why is the sky blue?" in capsys.readouterr().out
