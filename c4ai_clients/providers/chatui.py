@@ -581,6 +581,7 @@ class ChatUI(ChatClient):
             "POST",
             f"/conversation/{turn.conversation.id}/stop-generating",
             phase="stop",
+            turn=turn.call,
             wanted=self._goes_on,
             json={"generationId": data["generationId"]},
             cookies=dict(turn.conversation.cookies),
