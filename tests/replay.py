@@ -7,12 +7,16 @@ body was cut, this one is cut; where its client left first, the server waits.
 
     with replay("chatui/A/first_and_second_turn") as server:
         H2O(server.url)
+
+A recorded websocket is spoken again, frame by frame; what the client says is
+kept as a request of its own, with the method ``WS``.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import http.client
 import io
 import json
@@ -33,6 +37,7 @@ _ID = re.compile(
 )
 _FRAMING = ("transfer-encoding", "content-length", "connection", "keep-alive")
 _CUT = ("truncated", "eof_before_end", "eof")
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _LEFT = ("client-closed", "closed_by_client", "client_timeout", "TimeoutError")
 
 
@@ -48,6 +53,7 @@ class Exchange:
     chunks: list[tuple[float, bytes]]
     end: str
     request: bytes = field(repr=False, default=b"")
+    frames: list[tuple[bool, int, bytes]] = field(repr=False, default_factory=list)
 
     @property
     def body(self) -> bytes:
@@ -70,7 +76,7 @@ def recorded(case: str) -> list[Exchange]:
     with open(CAPTURES / f"{case}.jsonl", encoding="utf-8") as opened:
         rows = [json.loads(line) for line in opened]
     rows.sort(key=lambda row: row.get("started", row.get("at_ms", 0)))
-    return [_exchange(row) for row in rows if "error" not in row and "websocket" not in row]
+    return [_exchange(row) for row in rows if "error" not in row]
 
 
 def _exchange(row: dict[str, Any]) -> Exchange:
@@ -85,6 +91,10 @@ def _exchange(row: dict[str, Any]) -> Exchange:
         chunks=[(ms, base64.b64decode(chunk)) for ms, chunk in chunks],
         end=str(row.get("end", row.get("ended"))),
         request=base64.b64decode(row.get("request_body") or ""),
+        frames=[
+            (side == "server", opcode, base64.b64decode(data))
+            for _, side, opcode, data in (row.get("frames") or [] if row["status"] == 101 else [])
+        ],
     )
 
 
@@ -148,11 +158,34 @@ class Replay:
         with contextlib.suppress(OSError), sock, sock.makefile("rb") as reader:
             while not self._ended.is_set() and (request := _read(reader)) is not None:
                 exchange = self._next(request)
+                if exchange.frames:
+                    self._talk(sock, reader, request, exchange)
+                    return
                 _send(sock, exchange, self._pace)
                 if exchange.end in _LEFT:
                     sock.recv(1)
                 if exchange.end in _LEFT + _CUT:
                     return
+
+    def _talk(
+        self, sock: socket.socket, reader: io.BufferedReader, request: Request, exchange: Exchange
+    ) -> None:
+        """Speak a recorded websocket."""
+        key = (request.headers["sec-websocket-key"] + _GUID).encode()
+        accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
+        head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+        sock.sendall("\r\n".join([*head, f"Sec-WebSocket-Accept: {accept}", "", ""]).encode())
+        for ours, opcode, data in exchange.frames:
+            if ours:
+                sock.sendall(_frame(opcode, data))
+                continue
+            opcode, said = _read_frame(reader)
+            if opcode == 8:
+                return
+            with self._lock:
+                self.requests.append(Request("WS", request.path, request.headers, said))
+        if exchange.end in _LEFT:
+            sock.recv(1)
 
     def _next(self, request: Request) -> Exchange:
         asked = (request.method, _pattern(request.path))
@@ -165,6 +198,29 @@ class Replay:
             self.unexpected.append(f"{request.method} {request.path}")
         headers = [("content-type", "text/plain"), ("content-length", "0")]
         return Exchange(request.method, request.path, 404, "Not Found", headers, [], "complete")
+
+
+def _frame(opcode: int, data: bytes) -> bytes:
+    size = len(data)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + data
+    if size < 1 << 16:
+        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + data
+    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + data
+
+
+def _read_frame(reader: io.BufferedReader) -> tuple[int, bytes]:
+    """Read one of the client's frames, which are masked; an opcode and its data."""
+    head = reader.read(2)
+    if len(head) < 2:
+        return 8, b""
+    assert head[1] & 0x80, "a client's frame is masked"
+    size = head[1] & 0x7F
+    if size > 125:
+        size = int.from_bytes(reader.read(2 if size == 126 else 8), "big")
+    mask = reader.read(4)
+    data = reader.read(size)
+    return head[0] & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(data))
 
 
 def _read(reader: io.BufferedReader) -> Request | None:

@@ -34,13 +34,13 @@ _PATIENCE = 60
 class Server:
     """A real app in a process of its own."""
 
-    def __init__(self, app: str) -> None:
+    def __init__(self, app: str, python: str = sys.executable) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(APPS), app, str(port)],
+            [python, "-W", "ignore", str(APPS), app, str(port)],
             env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"},
             stdout=self._said,
             stderr=self._said,
@@ -63,9 +63,11 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/config", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/", timeout=5) as answer:
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
             return False
 
 

@@ -137,6 +137,9 @@ class _Socket:
     def gettimeout(self) -> None:
         """Say that it waits: the connection's own clocks end that."""
 
+    def close(self) -> None:
+        """Leave that to the transport, which has opened it."""
+
 
 def _websocket_client() -> Any:
     try:
