@@ -508,7 +508,7 @@ def test_ctrl_c__says_how_to_go_on(client: AutonomousAI, output: Path) -> None:
         process.kill()
         process.communicate()
 
-    assert took < 1.5  # the emulator's own end and the interpreter's are in it
+    assert took < 4  # of 60; the emulator's own end and the interpreter's are in it
     last = err.strip().splitlines()[-1]
     assert f"KeyboardInterrupt: stopped; 5 records are in {output}: run the same again" in last
     assert output.read_bytes().endswith(b"}\n")

@@ -46,6 +46,9 @@ ONLY = {
     "tenacity": {"retrying"},
     "sseclient": {"decoding"},
     "websocket": {"providers/gradio_websocket"},
+    "tqdm": {"batch"},
+    "filelock": {"records"},
+    "distributed": set(),
     "click": {"cli"},
     "rich": {"cli"},
 }

@@ -155,7 +155,7 @@ def test_background__cancel_wakes_the_reader(echo: Emulator) -> None:
         with pytest.raises(CancelledError):
             next(stream)
 
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 5
         assert wait_until(lambda: not threads_of_ours())
     with pytest.raises(CancelledError) as caught:
         (ahead := background(stream_of(*[Text("x")] * 100, Finish()))).cancel()
@@ -450,7 +450,7 @@ def test_rate__is_shared(client: AutonomousAI) -> None:
         begin = time.monotonic()
         assert 6 == len(list(pool.map(map(str, range(6)))))
 
-        assert 0.25 <= time.monotonic() - begin < 2
+        assert 0.25 <= time.monotonic() - begin < 5
 
 
 def test_rate__a_wait_can_be_cancelled(client: AutonomousAI) -> None:
@@ -485,7 +485,7 @@ def test_pool__leaving_takes_no_second(echo: Emulator) -> None:
             assert wait_until(lambda: echo.processed == 32)
             begin = time.monotonic()
 
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 2
         assert not threads_of_ours()
         assert all(isinstance(f.exception(timeout=0), CancelledError) for f in asked)
 
@@ -545,7 +545,7 @@ def test_exit__takes_no_second(how: str) -> None:
         process.kill()
         process.communicate()
 
-    assert took < 1.5  # the emulator's own end and the interpreter's are in it
+    assert took < 4  # of 60; the emulator's own end and the interpreter's are in it
     assert ("KeyboardInterrupt" if how == "with" else "") in err
     assert how == "with" or "" == err
 
@@ -556,22 +556,19 @@ FORK = """
     from c4ai_clients.emulator import Answer, Emulator
     from c4ai_clients.threads import Pool, background
 
-    reply = lambda prompt: Answer(tokens=["echo "] * 20 + [prompt])
-    with Emulator(("autonomous", "h2o"), replies=reply, pace=0.02) as emulator:
-        client = AutonomousAI(emulator.url("autonomous"))
-        pool = Pool(client, max_workers=2)
-        pool.submit("before").result()
+    reply = lambda prompt: Answer(tokens=["echo "] * 30 + [prompt])
+    with Emulator(("autonomous", "h2o"), replies=reply, pace=0.03) as emulator:
+        client, other = AutonomousAI(emulator.url("autonomous")), H2O(emulator.url("h2o"))
+        pool = Pool(client, max_workers=4)
+        list(pool.map(["before"] * 4))  # leaves four connections, of which two are used below
+        other.chat("before")
         under_way = pool.submit("parent")
-        other = H2O(emulator.url("h2o"))
         ahead, stream = background(client.stream("ahead")), other.stream("plain")
         next(ahead), next(stream)
         fresh = client.stream("fresh")
+        kept = emulator.connections
         child = os.fork()
         if not child:
-            assert pool.submit("child").result().text.endswith("child")
-            assert client.chat("again").text.endswith("again")
-            assert other.chat("more").text.endswith("more")
-            assert fresh.reply().text.endswith("fresh")
             for running in (under_way.result, ahead.reply, stream.reply):
                 try:
                     running()
@@ -581,19 +578,27 @@ FORK = """
                     raise AssertionError(running)
             under_way.cancel(), ahead.cancel(), stream.cancel()
             del under_way, ahead, stream, running
+            assert pool.submit("child").result().text.endswith("child")
+            assert client.chat("again").text.endswith("again")
+            assert other.chat("more").text.endswith("more")
+            assert fresh.reply().text.endswith("fresh")
             pool.close()
             client.close()
             other.close()
             sys.stdout.write("child done ")
             sys.stdout.flush()
             os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert under_way.result().text.endswith("parent")
         assert ahead.reply().text.endswith("ahead")
         assert stream.reply().text.endswith("plain")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         pool.close()
         other.close()
-        assert emulator.goodbyes == ["delete", "delete"], emulator.goodbyes
+        asked = emulator.requests
+        assert 3 == sum(request.step == "delete" for request in asked), asked
+        new = [request.connection for request in asked if request.connection > kept]
+        assert 4 <= len(new), asked
+        assert 8 == sum(r.step == "message" for r in asked if r.connection <= kept), asked
         print("parent done", flush=True)
 """
 
@@ -659,7 +664,7 @@ def test_many__streams_at_once_arrive_whole(far: Any, count: int, tokens: int, p
     assert took > tokens * pace * 0.9
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])
 def test_many__prompts_by_32_threads(far: Any, count: int) -> None:
     """Every answer belongs to its prompt, and memory is flat."""
     with ChatUI(far(20, 0.0)[1]) as client, Pool(client, max_workers=32) as pool:
