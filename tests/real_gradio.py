@@ -10,6 +10,7 @@ Gradio 3.50 to 6. They answer with the text that stands for the prompt in
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
@@ -243,8 +244,12 @@ def mounted(port: int) -> None:
 
 
 def queued(demo: Any) -> Any:
-    new = "default_concurrency_limit" in inspect.signature(demo.queue).parameters
-    return demo.queue(**{"default_concurrency_limit" if new else "concurrency_count": 4})
+    """Allow four at a time; 4.2 has no setting for it."""
+    for name in ("default_concurrency_limit", "concurrency_count"):
+        if name in inspect.signature(demo.queue).parameters:
+            with contextlib.suppress(DeprecationWarning):
+                return demo.queue(**{name: 4})
+    return demo.queue()
 
 
 if __name__ == "__main__":

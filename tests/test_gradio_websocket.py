@@ -95,9 +95,7 @@ def test_recorded__text_and_requests(case: str) -> None:
 def test_recorded__chat_interface() -> None:
     """A ChatInterface keeps its session from turn to turn."""
     rows = [row for row in recorded("gradio/3.50.2/chatinterface") if row.frames]
-    prompts = [
-        json.loads([d for ours, _, d in row.frames if not ours][1])["data"][0] for row in rows
-    ]
+    asked = [json.loads([data for ours, _, data in row.frames if not ours][1]) for row in rows]
     config = recorded("gradio/3.50.2/chatinterface")[0]
     server = Replay([config, *rows], 0.0)
     try:
