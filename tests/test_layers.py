@@ -56,13 +56,19 @@ ONLY = {
 SIBLINGS = {
     "providers/gradio": {
         *("providers/gradio_chat", "providers/gradio_config", "providers/gradio_messages"),
-        *("providers/gradio_queue", "providers/gradio_websocket"),
+        *("providers/gradio_files", "providers/gradio_queue", "providers/gradio_websocket"),
     },
+    "providers/gradio_files": {"providers/gradio_chat", "providers/gradio_messages"},
     "providers/gradio_config": {"providers/gradio_chat"},
     "providers/gradio_messages": {"providers/gradio_chat", "providers/gradio_value"},
     "providers/gradio_queue": {"providers/gradio_chat", "providers/gradio_messages"},
     "providers/gradio_websocket": {"providers/gradio_messages", "providers/gradio_queue"},
-    "providers/chatui": {"providers/chatui_tree", "providers/chatui_updates"},
+    "providers/chatui": {
+        "providers/chatui_server",
+        "providers/chatui_tree",
+        "providers/chatui_updates",
+    },
+    "providers/chatui_server": {"providers/chatui_tree"},
     "providers/chatui_tree": {"providers/chatui_updates"},
 }
 

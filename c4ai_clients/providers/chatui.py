@@ -33,9 +33,7 @@ from ..errors import (
     C4AIError,
     CancelledError,
     IncompleteReplyError,
-    NotFoundError,
     ProtocolError,
-    RateLimitError,
     ServerError,
     StatusError,
     TimedOutError,
@@ -45,7 +43,8 @@ from ..errors import (
 from ..events import Event, File, Finish, Started, Text
 from ..messages import FileLike, Message, Messages, as_prompt, image_upload, images_of
 from ..stream import Stream, Turn
-from .chatui_tree import Branch, final_text, from_page, messages_of, root_of
+from .chatui_server import Server, refusal
+from .chatui_tree import Branch, final_text, messages_of, root_of
 from .chatui_updates import SAFE, Given, Thinking, beyond, read
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ _logger = logging.getLogger("c4ai_clients")
 _FILE_LIMIT = 10 << 20
 _SAVING = 0.25
 _POLL = 0.5
-_LASTING_LIMITS = ("more than", "maximum number", "before login")
 _LEFT = (CancelledError, TimedOutError, GeneratorExit, KeyboardInterrupt)
 
 
@@ -69,10 +67,20 @@ class ChatUI(ChatClient):
     label = "HuggingFace chat-ui"
     acts = frozenset({"ask", "regenerate", "edit", "continue"})
 
-    # What is found out about the server, once, where it matters.
-    _family: str = ""
-    _offered: tuple[Model, ...] = ()
+    _asked_server: Server | None = None
     _takes_json: bool = False
+
+    @property
+    def _server(self) -> Server:
+        """What is found out about the server, once, where it matters."""
+        if self._asked_server is None:
+            self._asked_server = Server(self._transport)
+        return self._asked_server
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["rest"].pop("_asked_server", None)
+        return state
 
     def stream(
         self,
@@ -121,7 +129,9 @@ class ChatUI(ChatClient):
 
     def models(self) -> list[Model]:
         """Return the models that the server lists (``GET /api/models``)."""
-        return self._list_models(Call(self.timeout))
+        listed = self._server.models(Call(self.timeout))
+        self._listed = tuple(model.id for model in listed)
+        return listed
 
     def conversations(self, session: Conversation | None = None) -> list[Conversation]:
         """Return the session's conversations, newest first, as the server lists them.
@@ -159,7 +169,7 @@ class ChatUI(ChatClient):
             raise UsageError(f"{id!r} is no id of a conversation")
         opened = self._known(id, "", dict(session.cookies) if session is not None else {})
         call = Call(self.timeout)
-        found = self._read_conversation(call, opened)
+        found = self._server.conversation(call, opened)
         tree = messages_of(found)
         told = found.get("json", found)
         opened.model = str(told.get("modelId") or told.get("model") or self.model or "")
@@ -208,7 +218,7 @@ class ChatUI(ChatClient):
         conversation, call = turn.conversation, turn.call
         if turn.uploads:
             self._check_multimodal(turn)
-        if turn.act == "continue" and self._era(call) == "C":
+        if turn.act == "continue" and self._server.era(call) == "C":
             raise UsageError(
                 "this server no longer lets an answer go on, and would take it for an empty "
                 "question; ask for the rest in words"
@@ -225,7 +235,7 @@ class ChatUI(ChatClient):
             try:
                 yield from self._asked(turn, data, given)
             except IncompleteReplyError as error:
-                if turn.done or not turn.options["resume"] or not self._goes_on(call):
+                if turn.done or not turn.options["resume"] or not self._server.goes_on(call):
                     raise
                 yield from self._resumed(turn, data, given, error)
         except _LEFT:
@@ -261,7 +271,7 @@ class ChatUI(ChatClient):
             f"/conversation/{turn.conversation.id}",
             phase="message",
             cookies=turn.conversation.cookies,
-            refusal=_refusal,
+            refusal=refusal,
             **body,
         )
 
@@ -313,7 +323,7 @@ class ChatUI(ChatClient):
         if len(ids) == len(said) and (said or root):
             return ids, str(root)
         for last_try in (False, True):
-            tree = messages_of(self._read_conversation(turn.call, conversation))
+            tree = messages_of(self._server.conversation(turn.call, conversation))
             if not tree:
                 raise ProtocolError("the conversation shows no messages", phase="conversation")
             ids = branch.grow(said, tree)
@@ -334,7 +344,7 @@ class ChatUI(ChatClient):
         """
         turn.call.sleep(_SAVING)
         try:
-            tree = messages_of(self._read_conversation(turn.call, turn.conversation))
+            tree = messages_of(self._server.conversation(turn.call, turn.conversation))
         except _LEFT:
             raise
         except C4AIError:
@@ -349,27 +359,27 @@ class ChatUI(ChatClient):
         wanted: dict[str, Any] = {"model": turn.model}
         if turn.system is not None:
             wanted["preprompt"] = turn.system
-        how: dict[str, Any] = {"cookies": conversation.cookies, "refusal": _refusal}
+        how: dict[str, Any] = {"cookies": conversation.cookies, "refusal": refusal}
         try:
             made = self._transport.fetch(
                 call, "POST", "/conversation", phase="create", json=wanted, **how
             )
         except AuthError as error:
             if error.status != 405:
-                raise self._explained(call, error) from error
+                raise self._server.explained(call, error) from error
             accepted = {"ethicsModalAccepted": True}
             try:
                 self._transport.fetch(
                     call, "POST", "/settings", phase="settings", json=accepted, **how
                 )
             except StatusError as refused:
-                raise self._explained(call, refused) from refused
+                raise self._server.explained(call, refused) from refused
             _logger.info("the server's terms were accepted: %s", self.base_url)
             made = self._transport.fetch(
                 call, "POST", "/conversation", phase="create", json=wanted, **how
             )
         except ServerError as error:
-            raise self._explained(call, error) from error
+            raise self._server.explained(call, error) from error
         name = made.get("conversationId") if isinstance(made, dict) else None
         if not isinstance(name, str) or not SAFE.fullmatch(name):
             raise ProtocolError(
@@ -382,31 +392,15 @@ class ChatUI(ChatClient):
             Branch(conversation.state).see([root])
 
     def _first_model(self, call: Call) -> str:
-        listed = [model.id for model in self._list_models(call) if not model.unlisted]
+        listed = [model.id for model in self._server.models(call) if not model.unlisted]
         if not listed:
             raise ProtocolError("the server lists no models: name one with model=…")
         return listed[0]
 
-    def _list_models(self, call: Call) -> list[Model]:
-        try:
-            listed = self._told_openly(call, "/api/models", phase="models")
-        except (NotFoundError, ProtocolError) as error:
-            raise self._explained(call, error) from error
-        if not isinstance(listed, list):
-            raise ProtocolError(
-                f"the server lists no models: {quote(listed)}",
-                provider=self.provider,
-                phase="models",
-            )
-        models = [_model(row) for row in listed if isinstance(row, dict)]
-        self._offered = tuple(model for model in models if model.id)
-        self._listed = tuple(model.id for model in self._offered)
-        return list(self._offered)
-
     def _check_multimodal(self, turn: Turn) -> None:
         """Refuse files that the model would silently not be shown."""
         try:
-            offered = self._offered or self._list_models(turn.call)
+            offered = self._server.offered or self._server.models(turn.call)
         except (StatusError, ProtocolError):
             return
         for model in offered:
@@ -420,105 +414,6 @@ class ChatUI(ChatClient):
                         else "none here takes files"
                     )
                 )
-
-    def _read_conversation(self, call: Call, conversation: Conversation) -> Any:
-        """Read a conversation: plain JSON since 2024-01, a page's data before."""
-        how: dict[str, Any] = {
-            "phase": "conversation",
-            "cookies": conversation.cookies,
-            "refusal": _refusal,
-            # With a session there is no need of a key here, and servers of
-            # 2026 answer 500 to one that is not their own.
-            "authorize": not conversation.cookies,
-        }
-        try:
-            return self._transport.fetch(
-                call, "GET", f"/api/conversation/{conversation.id}", **how
-            ) or self._read_page(call, conversation, how)
-        except NotFoundError as error:
-            if "Conversation not found" in error.body:
-                raise
-            return self._read_page(call, conversation, how)
-        except ProtocolError:
-            # Servers before 2026 answer an unknown path with a page.
-            return self._read_page(call, conversation, how)
-
-    def _read_page(self, call: Call, conversation: Conversation, how: dict[str, Any]) -> Any:
-        try:
-            page = self._transport.fetch(
-                call,
-                "GET",
-                f"/conversation/{conversation.id}/__data.json",
-                params={"x-sveltekit-invalidated": "01"},
-                first_line=True,
-                **how,
-            )
-        except ProtocolError as error:
-            raise self._explained(call, error) from error
-        found = from_page(page)
-        if found is None or not found["messages"]:
-            unread = ProtocolError("the conversation cannot be read", phase="conversation")
-            raise self._explained(call, unread)
-        return found
-
-    def _era(self, call: Call) -> str:
-        """Return "A" for servers of 2023, "B" until 2025-06, "C" from then on, or ""."""
-        if not self._family:
-            config = self._probed(call, "/api/v2/public-config")
-            if isinstance(config, dict) and "json" in config:
-                self._family = "C"
-            elif isinstance(self._probed(call, "/api/models"), list):
-                self._family = "B"
-            else:
-                page = self._probed(call, "/__data.json")
-                nodes = page.get("nodes") if isinstance(page, dict) else None
-                if "requiresLogin" in quote(nodes[:1] if isinstance(nodes, list) else ""):
-                    self._family = "A"
-        return self._family
-
-    def _probed(self, call: Call, path: str) -> Any:
-        try:
-            return self._told_openly(call, path, phase="era", preparing=False, first_line=True)
-        except (StatusError, ProtocolError):
-            return None
-
-    def _told_openly(self, call: Call, path: str, **how: Any) -> Any:
-        """Return what a server tells anybody, under the key only where it asks for one.
-
-        Servers of 2026 answer 500 here to a key that is not their own, and a
-        private Space answers nothing without one.
-        """
-        try:
-            return self._transport.fetch(call, "GET", path, authorize=False, **how)
-        except (AuthError, NotFoundError, ProtocolError):
-            if self._settings.api_key is None:
-                raise
-            return self._transport.fetch(call, "GET", path, **how)
-
-    def _explained(self, call: Call, error: C4AIError) -> C4AIError:
-        """Return *error*, or one that says more where the server is of 2023."""
-        try:
-            of_2023 = self._era(call) == "A"
-        except _LEFT:
-            raise
-        except C4AIError:
-            return error
-        if not of_2023:
-            return error
-        return UsageError(
-            f"{self.base_url} is a chat-ui of 2023: use H2O({self.base_url!r}, …) for it",
-            provider=self.provider,
-            phase=error.phase,
-        )
-
-    def _goes_on(self, call: Call) -> bool:
-        """Tell whether the server goes on with an answer that nobody reads."""
-        try:
-            return self._era(call) == "C"
-        except _LEFT:
-            raise
-        except C4AIError:
-            return False
 
     def _resumed(
         self, turn: Turn, data: dict[str, Any], given: Given, error: IncompleteReplyError
@@ -558,7 +453,7 @@ class ChatUI(ChatClient):
         end = None if idle is None else monotonic() + idle
         branch = Branch(turn.conversation.state)
         while end is None or monotonic() < end:
-            tree = messages_of(self._read_conversation(turn.call, turn.conversation))
+            tree = messages_of(self._server.conversation(turn.call, turn.conversation))
             answers = [row for row in branch.new(tree) if row.get("from") == "assistant"]
             if not answers:
                 raise error
@@ -582,7 +477,7 @@ class ChatUI(ChatClient):
             f"/conversation/{turn.conversation.id}/stop-generating",
             phase="stop",
             turn=turn.call,
-            wanted=self._goes_on,
+            wanted=self._server.goes_on,
             json={"generationId": data["generationId"]},
             cookies=dict(turn.conversation.cookies),
         )
@@ -614,7 +509,7 @@ class ChatUI(ChatClient):
             f"/conversation/{conversation.id}",
             phase="delete",
             cookies=conversation.cookies,
-            refusal=_refusal,
+            refusal=refusal,
         )
         conversation.id = None
         conversation.state.clear()
@@ -626,23 +521,6 @@ def _ids(tools: Sequence[str]) -> list[str]:
     return list(tools)
 
 
-def _model(row: dict[str, Any]) -> Model:
-    def flag(*names: str) -> bool | None:
-        return next((row[name] for name in names if isinstance(row.get(name), bool)), None)
-
-    name = row.get("id")
-    return Model(
-        id=name if isinstance(name, str) else "",
-        label=str(row.get("displayName") or name),
-        description=str(row.get("description") or ""),
-        multimodal=flag("multimodal"),
-        tools=flag("tools", "supportsTools"),
-        reasoning=flag("reasoning", "supportsReasoning"),
-        unlisted=flag("unlisted") is True,
-        raw=row,
-    )
-
-
 def _parts(turn: Turn, data: dict[str, Any]) -> list[tuple[str, tuple[str | None, str, str]]]:
     """Return the multipart body: ``data``, and files as Base64 text under a prefixed name."""
     parts: list[tuple[str, tuple[str | None, str, str]]] = [
@@ -652,25 +530,6 @@ def _parts(turn: Turn, data: dict[str, Any]) -> list[tuple[str, tuple[str | None
         body = base64.b64encode(upload.data).decode("ascii")
         parts.append(("files", (f"base64;{upload.name}", body, upload.mime)))
     return parts
-
-
-def _refusal(answer: Any, said: str) -> C4AIError | None:
-    """Return the error of a refusal that chat-ui words in its own way."""
-    known = {"status": answer.status, "body": said}
-    if answer.status == 405 and "modal" in said:
-        return AuthError(
-            "the server wants its terms accepted first (its welcome page)", lasting=True, **known
-        )
-    if answer.status == 404 and "onversation not found" in said:
-        return NotFoundError(
-            "the server does not know this conversation: its session was lost; begin a new one",
-            **known,
-        )
-    if answer.status == 429 and any(words in said for words in _LASTING_LIMITS):
-        return RateLimitError(
-            f"{said}: begin another conversation, or log in", lasting=True, **known
-        )
-    return None
 
 
 class C4AICommand(ChatUI):
