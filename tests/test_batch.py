@@ -255,12 +255,14 @@ def test_batch__memory_is_bounded(echo: Emulator, client: AutonomousAI, output: 
     assert 100 == len(read_batch(output))
 
 
-def test_cut__at_every_byte(echo: Emulator, client: AutonomousAI, output: Path) -> None:
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_cut__at_every_byte(echo: Emulator, client: AutonomousAI, output: Path, step: int) -> None:
     """Cut anywhere, the file is completed by what is missing, and no finished line changes."""
     prompts = ["a", "b"]
     run_batch(prompts, output, client, workers=1)
     whole = output.read_bytes()
-    for size in range(0, len(whole), 7 if len(whole) > 400 else 1):
+    ends = [whole.index(b"\n"), len(whole) - 1]  # here a record is whole, but for its newline
+    for size in sorted({*range(0, len(whole), step), *ends}):
         kept = whole[:size]
         output.write_bytes(kept)
         before = echo.processed
@@ -270,7 +272,7 @@ def test_cut__at_every_byte(echo: Emulator, client: AutonomousAI, output: Path) 
         assert ["echo a", "echo b"] == texts(output)
         assert output.read_bytes().startswith(finished)
         assert output.read_bytes().count(b"\n") == 2
-        assert echo.processed - before == 2 - kept.count(b"\n")
+        assert echo.processed - before == sum(size < end for end in ends)
 
 
 def test_cut__only_the_newline_is_missing(
