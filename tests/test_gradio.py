@@ -820,6 +820,16 @@ def test_config__asked_once_by_many_threads() -> None:
         assert 1 == sum(request.step == "config" for request in emulator.requests)
 
 
+def test_config__may_be_large() -> None:
+    """A config of five megabytes, as a gallery makes it, is read."""
+    rows = recorded("gradio/5.50.0/config")
+    config = json.loads(rows[0].body)
+    config["components"].append({"id": 900, "type": "html", "props": {"value": "x" * (5 << 20)}})
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    with replayed(rows) as server, Gradio(server.url) as client:
+        assert "fn_index 3" in client.describe()
+
+
 def test_config__waiting_for_another_thread_can_be_cancelled() -> None:
     """Who waits for the config that another thread asks for can be woken."""
     with Emulator(("gradio",)) as emulator, Qwen(emulator.url("qwen")) as client:

@@ -237,6 +237,76 @@ def test_frames__large_and_hostile() -> None:
         assert text == client.chat("q").text
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("data:image/png;base64,iVBORw==", (b"\x89PNG", "image/png")), ("data:x", (b"", ""))],
+)
+def test_files__an_image_in_another_output(url: str, said: tuple[bytes, str]) -> None:
+    """3.50 shows images as data: URLs, and files by their names; both come out."""
+    rows = recorded("gradio/3.50.2/config")
+    config = json.loads(rows[0].body)
+    for component in config["components"]:
+        component["type"] = "image" if component["id"] in (18, 25) else component["type"]
+    config["dependencies"][3]["inputs"] = [24]
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    pair = ["q", {"name": "/srv/a.txt", "is_file": True, "data": None, "mime_type": "text/plain"}]
+    value = [pair, [None, "Here."]]
+    done = {"msg": "process_completed", "success": True, "output": {"data": [url, value, None]}}
+    server = Replay([*rows, talk((True, 1, json.dumps(done).encode()))], 0.0)
+    try:
+        with Gradio(server.url, fn_index=3) as client:
+            reply = client.chat("q")
+            assert "Here." == reply.text
+            assert server.url + "/file=/srv/a.txt" == reply.files[0].url
+            assert said == (reply.files[1].read(), reply.files[1].mime)
+    finally:
+        server.stop()
+
+
+def test_files__an_image_that_cannot_be_read() -> None:
+    """A torn data: URL of the server's is a ProtocolError, not ours to mend."""
+    rows = recorded("gradio/3.50.2/config")
+    config = json.loads(rows[0].body)
+    for component in config["components"]:
+        component["type"] = "image" if component["id"] == 18 else component["type"]
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    output = {"data": ["", [["q", "a"]], "data:image/png;base64,!"]}
+    done = {"msg": "process_completed", "success": True, "output": output}
+    server = Replay([*rows, talk((True, 1, json.dumps(done).encode()))], 0.0)
+    try:
+        with Gradio(server.url) as client:
+            with pytest.raises(ProtocolError, match="an image that the app shows"):
+                client.chat("q")
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("kind", ["image", "file"])
+def test_files__go_in_as_3_50_wants_them(kind: str) -> None:
+    """An image goes as a data: URL, a file by the name that the upload gave it."""
+    rows = recorded("gradio/3.50.2/config")
+    config = json.loads(rows[0].body)
+    for component in config["components"]:
+        if component["id"] == 12:
+            component.update(type=kind, props={})
+    rows[0].chunks = [(0.0, json.dumps(config).encode())]
+    said = [("content-type", "application/json")]
+    body = [(0.0, b'["/srv/a.png"]')]
+    up = Exchange("POST", "/upload", 200, "OK", said, body, "complete")
+    server = Replay([*rows, up, talk(completed("a"))], 0.0)
+    try:
+        with Gradio(server.url) as client:
+            client.chat("q", files=[b"\x89PNG\r\n\x1a\n"])
+            data = json.loads(server.requests[-1].body)["data"]
+            if kind == "image":
+                assert "data:image/png;base64,iVBORw0KGgo=" == data[3]
+            else:
+                told = {"name": "/srv/a.png", "data": None, "is_file": True}
+                assert {**told, "orig_name": "file-1.png", "size": 8} == data[3]
+    finally:
+        server.stop()
+
+
 def test_upgrade__that_is_none(quick: RetryPolicy) -> None:
     """A server that answers the upgrade with something else is told so."""
     plain = Exchange("GET", "/queue/join", 200, "OK", [], [(0.0, b"{}")], "complete")

@@ -17,7 +17,6 @@ Seen on servers of 3.50, 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31.
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 import secrets
@@ -26,7 +25,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, ClassVar
-from urllib.parse import quote as percent
 
 from ..client import ChatClient
 from ..clocks import Call
@@ -39,14 +37,14 @@ from ..errors import (
     ServerError,
     StatusError,
     UsageError,
-    quote,
 )
 from ..events import Event, File, Started
-from ..messages import FileLike, Messages, Upload, as_prompt, image_upload, images_of
+from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
 from .gradio_chat import Chat, Input, describe, written
 from .gradio_config import find_chat
-from .gradio_messages import Telling, data_of, refusal
+from .gradio_files import placed, shown, uploaded
+from .gradio_messages import Telling, refusal
 from .gradio_queue import CALL_SINCE, Question, Said, called, joined, old_joined
 from .gradio_websocket import talked
 
@@ -154,10 +152,11 @@ class Gradio(ChatClient):
             if not url.startswith("data:"):
                 raise UsageError(
                     f"{self.provider} takes images with the question, not their URLs: "
-                    "give files=[…], or a data: URL"
+                    "give files=[…], or a data: URL",
+                    provider=self.provider,
                 )
         if self._found is not None:
-            self._places(self._found, turn)
+            placed(self._found, turn)
 
     def _events(self, turn: Turn) -> Iterator[Event]:
         begun = False
@@ -325,47 +324,8 @@ class Gradio(ChatClient):
         else:
             prompt = as_prompt(asked, unsaid)
         settings = self._set(turn, chat)
-        files = self._uploaded(turn, chat)
+        files = uploaded(self._transport, turn, chat)
         return session, history, chat.data(prompt, history, turn.system, settings, files)
-
-    def _places(self, chat: Chat, turn: Turn) -> list[tuple[int, Upload]]:
-        """Return the files of a question, each with the input that it goes into."""
-        images = [image_upload(url, i) for i, url in enumerate(images_of(turn.message))]
-        files = [*turn.uploads, *(image for image in images if image is not None)]
-        try:
-            return list(zip(chat.places(len(files)), files, strict=True))
-        except UsageError as error:
-            error.provider = self.provider
-            raise
-
-    def _uploaded(self, turn: Turn, chat: Chat) -> list[tuple[int, Any]]:
-        """Upload the question's files; return what the inputs are given for them."""
-        placed = self._places(chat, turn)
-        old = chat.protocol == "ws"
-        given: list[tuple[int, Any]] = []
-        for at, file in placed:
-            if old and chat.inputs[at].kind == "image":
-                data = base64.b64encode(file.data).decode()
-                given.append((at, f"data:{file.mime};base64,{data}"))
-                continue
-            paths = self._transport.fetch(
-                turn.call,
-                "POST",
-                f"{chat.prefix}/upload",
-                phase="upload",
-                files=[("files", (file.name, file.data, file.mime))],
-                cookies=turn.conversation.cookies,
-                refusal=refusal,
-            )
-            if not isinstance(paths, list) or not paths or not isinstance(paths[0], str):
-                raise ProtocolError(f"the upload gave no path: {quote(paths)}", phase="upload")
-            here = {"orig_name": file.name, "size": len(file.data)}
-            if old:
-                given.append((at, {"name": paths[0], "data": None, "is_file": True, **here}))
-            else:
-                told = {"mime_type": file.mime, "meta": {"_type": "gradio.FileData"}}
-                given.append((at, {"path": paths[0], **here, **told}))
-        return given
 
     def _set(self, turn: Turn, chat: Chat) -> dict[int, Any]:
         """Return the values of settings by position."""
@@ -385,18 +345,12 @@ class Gradio(ChatClient):
         turn.conversation.state = state
 
     def _file(self, turn: Turn, chat: Chat, file: dict[str, Any]) -> File:
-        """Return a file of the answer, read from the server that was asked."""
-        if "path" not in file:
-            mime, data = data_of(file["data"]) or ("", b"")
-            return File(name="", mime=mime, reader=lambda: data)
-        path = f"{chat.prefix}/file={percent(file['path'])}"
         cookies = dict(turn.conversation.cookies)
-        name = file.get("orig_name") or file["path"].rpartition("/")[2]
-        return File(
-            name=str(name),
-            mime=str(file.get("mime_type") or ""),
-            url=self.base_url + path,
-            reader=lambda: self._download(path, phase="file", cookies=cookies),
+        return shown(
+            file,
+            self.base_url,
+            chat.prefix,
+            lambda path: self._download(path, phase="file", cookies=cookies),
         )
 
 

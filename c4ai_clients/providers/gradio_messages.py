@@ -7,7 +7,6 @@ words of an error are the server's own, and stand in ours.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,7 +35,6 @@ _QUOTA = re.compile(
     r"exceeded your .*quota|zerogpu quota|reached its gpu limit|zerogpu runs limit", re.IGNORECASE
 )
 _AGAIN = re.compile(r"(?:again|retry) in (?:(\d+) days?,? )?(\d+):(\d\d):(\d\d)", re.IGNORECASE)
-_DATA_URL = re.compile(r"data:([\w.+/-]+);base64,")
 
 
 class Telling:
@@ -119,16 +117,6 @@ class Telling:
         for i, (kind, value) in enumerate(zip(self._chat.outputs, values, strict=False)):
             if kind in _SHOWN and i != self._chat.output:
                 yield from files_in(held(value))
-
-
-def data_of(url: str) -> tuple[str, bytes] | None:
-    """Return media type and bytes of a ``data:`` URL, as Gradio 3 shows images; else None."""
-    if not (found := _DATA_URL.match(url)):
-        return None
-    try:
-        return found[1], base64.b64decode(url[found.end() :], validate=True)
-    except ValueError:
-        return None
 
 
 def _number(value: Any, *kinds: type) -> Any:
