@@ -132,6 +132,7 @@ class Question:
                 "POST",
                 self.chat.prefix + path,
                 phase=path[1:],
+                turn=self.turn.call,
                 json=body,
                 cookies=dict(self.turn.conversation.cookies),
             )
