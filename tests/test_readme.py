@@ -17,7 +17,7 @@ from c4ai_clients.emulator import Emulator
 README = Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-COMMANDS = re.findall(r"^    (.*\bc4ai (?:chat|models|serve).*)$", TEXT, re.MULTILINE)
+COMMANDS = re.findall(r"^    (.*\bc4ai (?:batch|chat|models|serve).*)$", TEXT, re.MULTILINE)
 
 
 def elsewhere(text: str, emulator: Emulator) -> str:
@@ -71,6 +71,7 @@ def test_readme__command(command: str, emulator: Emulator, tmp_path: Path) -> No
         words += ["--url", emulator.url(provider)]
         if provider == "chat-ui":
             words += ["--provider", "c4ai-command"]
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "One?"}\n{"prompt": "Two?"}\n')
     done = subprocess.run(
         [sys.executable, "-m", "c4ai_clients", *words],
         input="Summarise this.",
