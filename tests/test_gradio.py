@@ -820,6 +820,20 @@ def test_config__asked_once_by_many_threads() -> None:
         assert 1 == sum(request.step == "config" for request in emulator.requests)
 
 
+@pytest.mark.parametrize(("status", "configs"), [(500, 2), (503, 1)])
+def test_config__looked_at_again_where_the_app_may_be_another(status: int, configs: int) -> None:
+    """A listener that is not known (500) has the config read anew, a full queue (503) has not."""
+    with (
+        Emulator(("gradio",), replies="fine") as emulator,
+        Qwen(emulator.url("qwen"), retry=RetryPolicy.none()) as client,
+    ):
+        emulator.fail(step="join", kind="status", status=status)
+        with pytest.raises(ServerError):
+            client.chat("Hi")
+        assert "fine" == client.chat("Hi").text
+        assert configs == sum(request.step == "config" for request in emulator.requests)
+
+
 def test_config__may_be_large() -> None:
     """A config of five megabytes, as a gallery makes it, is read."""
     rows = recorded("gradio/5.50.0/config")

@@ -169,7 +169,9 @@ class Gradio(ChatClient):
             # A session of ours that ended: the server took nothing, so ask again.
             if begun or self._login is None or error.status not in (401, 403):
                 raise
-        self._forget()
+        with self._finding:
+            self._found = None
+            self._cookies = {}
         yield from self._answer(turn)
 
     def _answer(self, turn: Turn) -> Iterator[Event]:
@@ -191,9 +193,9 @@ class Gradio(ChatClient):
                 else:
                     yield from telling.events(message)
         except (NotFoundError, ProtocolError, ServerError) as error:
-            if error.phase == "message":
+            if error.phase == "message" and getattr(error, "status", 500) in (404, 500):
                 # The app is another one by now, or was asleep: look again next time.
-                self._forget()
+                self._found = None
             raise
 
     def _said(self, question: Question) -> Said:
@@ -247,12 +249,6 @@ class Gradio(ChatClient):
             with self._finding:
                 self._busy = False
                 self._finding.notify_all()
-
-    def _forget(self) -> None:
-        """Have the next turn look at the app, and log in, anew."""
-        with self._finding:
-            self._found = None
-            self._cookies = {}
 
     def _find(self, call: Call) -> Chat:
         if self._login is not None and not self._cookies:
