@@ -7,11 +7,13 @@ import copy
 import json
 import logging
 import pickle
+import socket
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import peers
 import pytest
 import responses
 from conftest import wait_until
@@ -785,3 +787,21 @@ def test_models__are_built_in(client: AutonomousAI) -> None:
     assert ["llama", "qwen_coder", "hermes", "vision", "summary"] == [
         model.id for model in client.models()
     ]
+
+
+def test_answers__an_error_that_says_done_spoils_no_later_reply() -> None:
+    """An event named error that holds [DONE] is its own reply's error, and nobody else's."""
+    answers = [b"event: error\ndata: [DONE]\n\n", b'data: {"choices": []}\n\ndata: [DONE]\n\n']
+
+    def handle(connection: socket.socket) -> None:
+        for body in answers:
+            peers.read_request(connection)
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
+
+    with peers.listening(handle) as address, AutonomousAI(f"http://{address}") as client:
+        with pytest.raises(ModelError):
+            client.chat("one")
+        assert "" == client.chat("two").text

@@ -21,6 +21,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..client import ChatClient
@@ -40,7 +41,7 @@ _PATHS = {
     "vision": "/api/v1/ai/chat-vision",
     "summary": "/api/v1/ai/summary",
 }
-_DONE: dict[str, Any] = {"[DONE]": True}
+_DONE: Mapping[str, Any] = MappingProxyType({"[DONE]": True})
 _LIMIT = 4 << 20
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
@@ -154,7 +155,7 @@ class AutonomousAI(ChatClient):
             else:
                 yield from _read(self._chunks(turn, sse(chunks)))
 
-    def _chunks(self, turn: Turn, events: Iterable[ServerSentEvent]) -> Iterator[dict[str, Any]]:
+    def _chunks(self, turn: Turn, events: Iterable[ServerSentEvent]) -> Iterator[Mapping[str, Any]]:
         """Yield each event's JSON, or ``_DONE``; pass over what is neither."""
         for event in events:
             for data in filter(str.strip, _records(event.data)):
@@ -169,7 +170,8 @@ class AutonomousAI(ChatClient):
                     _logger.warning("%s: passed over a line: %s", self.provider, error)
                     continue
                 if event.event == "error":
-                    chunk["error"] = chunk.get("error") or chunk.get("message") or data
+                    said = chunk.get("error") or chunk.get("message") or data
+                    chunk = {**chunk, "error": said}
                 yield chunk
 
 
@@ -246,7 +248,7 @@ def _records(data: str) -> list[str]:
     return rows if all(row[:1] in ("{", "[") for row in rows) else [data]
 
 
-def _read(chunks: Iterable[dict[str, Any]]) -> Iterator[Event]:
+def _read(chunks: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
     """Turn a reply's chunks into events."""
     halves = Halves()
     complete = False
@@ -274,7 +276,7 @@ def _read(chunks: Iterable[dict[str, Any]]) -> Iterator[Event]:
             complete = True
 
 
-def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
+def _choice(chunk: Mapping[str, Any]) -> dict[str, Any]:
     """Return our choice, ``{}`` where there is none; no other is mixed into it.
 
     Raises:
@@ -290,7 +292,7 @@ def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _reason(chunk: dict[str, Any], choice: dict[str, Any]) -> str | None:
+def _reason(chunk: Mapping[str, Any], choice: dict[str, Any]) -> str | None:
     """Return the finish reason: public clients read it outside the choice, OpenAI's inside."""
     for place in (chunk, choice):
         reason = place.get("finish_reason")
