@@ -669,6 +669,7 @@ def test_many__prompts_by_32_threads(far: Any, count: int) -> None:
     """Every answer belongs to its prompt, and memory is flat."""
     with ChatUI(far(20, 0.0)[1]) as client, Pool(client, max_workers=32) as pool:
         expected = (f"{i}-0 " for i in range(count))
+        list(pool.map(map(str, range(64))))  # each thread has its connection from here on
         tracemalloc.start()
         used = []
         for i, reply in enumerate(pool.map(map(str, range(count)))):
