@@ -135,7 +135,15 @@ SCRIPT = """
             talk = client.conversation()
             emulator.fail("stall", step=step, at=eval(at), seconds=60)
             stream = talk.stream("Hi")
-            print("ready", flush=True)
+            def tell():  # once the server has the request that it lets wait
+                while not any(request.step == step for request in emulator.requests):
+                    time.sleep(0.01)
+                print("ready", flush=True)
+
+            if at == "None":
+                threading.Thread(target=tell, daemon=True).start()
+            else:
+                print("ready", flush=True)
             try:
                 for piece in stream:
                     print(piece, flush=True)
