@@ -98,7 +98,7 @@ class _Commands(click.Group):
                 _tell(error.strerror or str(error))
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             ctx.exit(1)
-        except Exception as error:
+        except Exception as error:  # ours or a library's bug: one sentence, the rest with -v
             _logger.exception("unexpected")
             _tell(f"unexpected {type(error).__name__}, a bug (-v shows where): {error}")
             ctx.exit(1)

@@ -630,7 +630,6 @@ def test_terminal__words_go_beside_a_piped_answer(
     assert dimmed == (b"\x1b[2m" in terminal.shown)
 
 
-@pytest.mark.skipif("qwen" not in PROVIDERS, reason="no client with a queue")
 def test_terminal__shows_the_place_in_the_queue() -> None:
     """Whoever waits in a queue sees the place."""
     with Emulator(("gradio",)) as emulator:
