@@ -19,8 +19,9 @@ from .errors import ModelNotFoundError, UsageError
 from .events import Event
 from .messages import FileLike, Messages, parse, split_system, text_of, uploads
 from .retrying import RetryLike
+from .secret import PLAIN_HEADERS, Secret, hidden
 from .stream import Reply, Stream, Turn
-from .transport import Settings, Transport, header_value
+from .transport import Settings, Transport, header_value, proxy_url
 
 __all__ = ["ChatClient", "Model"]
 
@@ -128,12 +129,12 @@ class ChatClient:
         if api_key is not None and not callable(api_key):
             header_value("api_key", api_key)
         self._settings = Settings(
-            base_url=_url(base_url or self.default_url, type(self).__name__),
+            base_url=Secret(_url(base_url or self.default_url, type(self).__name__)),
             provider=self.provider,
-            api_key=api_key,
-            proxy=proxy,
-            headers=dict(headers or {}),
-            cookies=dict(cookies or {}),
+            api_key=hidden(api_key),
+            proxy=proxy_url(proxy) if proxy else None,
+            headers={n: v if _plain(n) else Secret(v) for n, v in (headers or {}).items()},
+            cookies=hidden(dict(cookies or {})),
             verify=verify,
             cert=cert,
             trust_env=trust_env,
@@ -235,8 +236,8 @@ class ChatClient:
         if settings.proxy and "@" in settings.proxy:
             kept["proxy"] = None
             missing.append("proxy")
-        kept["headers"] = {n: v for n, v in settings.headers.items() if not _secret(n)}
-        lost = [f"header {name}" for name in settings.headers if _secret(name)]
+        kept["headers"] = {n: v for n, v in settings.headers.items() if _plain(n)}
+        lost = [f"header {name}" for name in settings.headers if not _plain(name)]
         missing += [*lost, *(["cookies"] if settings.cookies else [])]
         missing += [] if settings.session is None else ["session"]
         missing += [] if settings.base_url == self.base_url else ["the login in base_url"]
@@ -321,6 +322,7 @@ class ChatClient:
         given._check_free()
         if given.client is None:
             given.client = self
+            given.provider, given.url = given.provider or self.provider, self.base_url
         name = self.get_model(model) if model else given.model
         if name == given.model and system in (None, given.system):
             return given
@@ -349,8 +351,8 @@ class ChatClient:
         raise UsageError(f"{self.provider} keeps no conversations: there is nothing to delete")
 
 
-def _secret(header: str) -> bool:
-    return any(word in header.lower() for word in ("auth", "cookie", "key", "token", "secret"))
+def _plain(header: str) -> bool:
+    return header.lower() in PLAIN_HEADERS
 
 
 def _url(url: str | None, name: str) -> str:

@@ -6,24 +6,34 @@ import contextlib
 import copy
 import json
 import os
+import re
 import tempfile
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 from .errors import UsageError
-from .messages import Message
+from .messages import Message, checked
+from .secret import Secret, forget_locals
 
 if TYPE_CHECKING:
     from .client import ChatClient
     from .messages import Messages
     from .stream import Reply, Stream, Turn
 
-__all__ = ["Act", "Conversation", "Revision"]
+__all__ = ["Act", "Conversation", "Revision", "is_id"]
 
 _FORMAT = 1
+_LIMIT = 256 << 20
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 Act = Literal["ask", "regenerate", "edit", "continue"]
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Tell whether *value* may be an id of a server's: it becomes a part of paths."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 class Revision(NamedTuple):
@@ -134,6 +144,8 @@ class Conversation:
         try:
             with os.fdopen(handle, "w", encoding="ascii") as opened:
                 json.dump(record, opened, indent=1)
+                opened.flush()
+                os.fsync(handle)  # or the move may be on the disk before the words are
             os.replace(beside, target)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -153,21 +165,18 @@ class Conversation:
                 belongs to another provider or server than *client*.
         """
         name = os.fspath(path)
-        try:
-            with open(name, encoding="utf-8") as opened:
-                record = json.load(opened)
-        except OSError as error:
-            raise UsageError(f"cannot read {name}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{name} holds no saved conversation: it is not JSON") from error
-        loaded = cls(None)
+        record = _read(name)
         if not isinstance(record, dict) or record.get("format") != _FORMAT:
             raise UsageError(f"{name} holds no saved conversation of this version")
-        for key, kind in _FIELDS.items():
+        loaded = cls(None)
+        for key, fits in _FIELDS.items():
             value = record.get(key)
-            if not isinstance(value, kind):
+            if not fits(value):
                 raise UsageError(f"{name} holds no saved conversation: {key} is wrong")
             setattr(loaded, key, value)
+        if not loaded.url and (loaded.id or loaded.cookies):
+            raise UsageError(f"{name} does not say whose its id and cookies are")
+        loaded.messages = [{**said, **checked(said, at)} for at, said in enumerate(loaded.messages)]
         loaded.client = client
         if client is not None:
             loaded.check(client)
@@ -249,14 +258,39 @@ class Conversation:
         self.messages = [*turn.history, turn.message, answer]
 
 
-_FIELDS: dict[str, Any] = {
-    "provider": str,
-    "url": str,
-    "id": (str, type(None)),
-    "model": str,
-    "system": (str, type(None)),
-    "messages": list,
-    "state": dict,
-    "cookies": dict,
-    "keep": bool,
+def _read(name: str) -> Any:
+    """Return a file's JSON, its cookies as secrets."""
+    try:
+        with open(name, "rb") as opened:
+            data = opened.read(_LIMIT + 1)
+        record = json.loads(data.decode("utf-8")) if len(data) <= _LIMIT else None
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        data = b""
+        forget_locals(error)
+        raise UsageError(f"{name} holds no saved conversation: it is not JSON") from None
+    if isinstance(record, dict) and _is_jar(record.get("cookies")):
+        record["cookies"] = {key: Secret(value) for key, value in record["cookies"].items()}
+    return record
+
+
+def _is_jar(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "provider": _is_text,
+    "url": _is_text,
+    "id": lambda value: value is None or is_id(value),
+    "model": _is_text,
+    "system": lambda value: value is None or isinstance(value, str),
+    "messages": lambda value: isinstance(value, list),
+    "state": lambda value: isinstance(value, dict),
+    "cookies": _is_jar,
+    "keep": lambda value: isinstance(value, bool),
 }

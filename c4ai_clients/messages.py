@@ -40,7 +40,7 @@ def parse(messages: Messages) -> list[Message]:
         given = [{"role": "user", "content": given}]
     if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
         raise UsageError(f"messages is a string or a list of messages, not {type(given).__name__}")
-    parsed = [_message(message, i) for i, message in enumerate(given)]
+    parsed = [checked(message, i) for i, message in enumerate(given)]
     if not parsed or parsed[-1]["role"] != "user":
         raise UsageError("the last message must be the user's: add what you want to ask")
     if not text_of(parsed[-1]).strip() and not images_of(parsed[-1]):
@@ -48,7 +48,12 @@ def parse(messages: Messages) -> list[Message]:
     return parsed
 
 
-def _message(message: Any, index: int) -> Message:
+def checked(message: Any, index: int) -> Message:
+    """Return role and content of a message, checked and copied.
+
+    Raises:
+        UsageError: It is none; names it by its *index*.
+    """
     if not isinstance(message, Mapping):
         raise UsageError(
             f'message {index} is {type(message).__name__}, not {{"role": …, "content": …}}'

@@ -21,7 +21,7 @@ def secretive(**settings: object) -> ChatUI:
         api_key="sk-secret",
         cookies={"session": "s3ss10n"},
         proxy="http://me:pr0xypw@127.0.0.1:9",
-        headers={"X-Auth-Token": "t0k3n", "X-Plain": "1"},
+        headers={"X-Auth-Token": "t0k3n", "Accept-Language": "de"},
         **settings,  # type: ignore[arg-type]
     )
 
@@ -102,7 +102,7 @@ def test_pickle__drops_secrets_and_says_so() -> None:
     copy = pickle.loads(raw)
 
     assert not any(secret.encode() in raw for secret in SECRETS)
-    assert b"X-Plain" in raw
+    assert b"Accept-Language" in raw
     with pytest.raises(UsageError, match=r"api_key.*proxy.*X-Auth-Token.*cookies.*login"):
         copy.stream("Hi")
 
