@@ -9,6 +9,12 @@ Rules that this file keeps:
    that was cut can only be missing its end mark.
 3. Everything costs in proportion to the bytes received, in pieces of any size,
    and no line or event may grow beyond ``LIMIT``.
+4. Odd but valid JSON means the same everywhere. Of a key that comes twice the
+   last holds, as in JavaScript; NaN and the infinities are null, as JavaScript
+   writes them; a lone surrogate stays. Nesting beyond ``DEPTH``, bytes that are
+   no UTF-8 and an integer longer than Python reads (4,300 digits) are refused.
+   1e999 is read as infinity, so a number is taken by :func:`count` or
+   :func:`seconds`, and a text by :func:`string`, which pass over any other type.
 """
 
 from __future__ import annotations
@@ -28,7 +34,14 @@ if not hasattr(sseclient.SSEClient, "events"):
     )
 
 LIMIT = 1 << 20
+DEPTH = 100
+# A level takes two characters, so shorter texts need no counting.
+_SHALLOW = 2 * DEPTH
 _HEAD = 300
+# sseclient-py adds line to line, which costs the square of their number.
+_LINES = 32
+# JSON's integers are exact up to here, in JavaScript too.
+_EXACT = 1 << 53
 
 
 class ServerSentEvent(NamedTuple):
@@ -105,14 +118,18 @@ def _records(block: bytes, limit: int) -> Iterator[dict[str, Any]]:
         for raw in block.split(b"\n"):
             if len(raw) > limit:
                 raise _too_long("line", limit, raw)
+    bad = b""
     try:
         lines = block.decode("utf-8").split("\n")
-    except UnicodeDecodeError:
-        yield from (loads(raw) for raw in block.split(b"\n") if raw.strip())
-        return
+    except UnicodeDecodeError as error:
+        sound = block.rfind(b"\n", 0, error.start) + 1
+        lines = block[:sound].decode("utf-8").split("\n")
+        bad = block[sound:].partition(b"\n")[0]
     for line in lines:
         if line and not line.isspace():
             yield loads(line)
+    if bad:
+        yield loads(bad)
 
 
 def loads(raw: bytes | str) -> dict[str, Any]:
@@ -121,6 +138,18 @@ def loads(raw: bytes | str) -> dict[str, Any]:
     Raises:
         ProtocolError: It is not one; the text quotes its beginning.
     """
+    value = parsed(raw)
+    if type(value) is not dict:
+        raise ProtocolError(f"expected a JSON object, got: {quote(raw)}")
+    return value
+
+
+def parsed(raw: bytes | str) -> Any:
+    """Read one JSON value of any type.
+
+    Raises:
+        ProtocolError: It is none, or nested too deeply; the text quotes its beginning.
+    """
     try:
         text = (raw if isinstance(raw, str) else raw.decode("utf-8")).strip(" \t\r\n")
         value, end = _decode(text)
@@ -128,12 +157,46 @@ def loads(raw: bytes | str) -> dict[str, Any]:
             raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"expected JSON, got: {quote(raw)}") from error
-    if type(value) is not dict:
-        raise ProtocolError(f"expected a JSON object, got: {quote(raw)}")
+    if end > _SHALLOW and text.count("[") + text.count("{") > DEPTH and _is_deep(value):
+        raise ProtocolError(
+            f"expected JSON, got something nested more than {DEPTH} deep: {quote(raw)}"
+        )
     return value
 
 
-_decode = json.JSONDecoder().raw_decode
+_decode = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, list):
+                inner += each
+            elif isinstance(each, dict):
+                inner += each.values()
+        level = [each for each in inner if isinstance(each, (list, dict))]
+        if not level:
+            return False
+    return True
+
+
+def string(value: object) -> str:
+    """Return the text that a field holds, ``""`` where it holds no text."""
+    return value if isinstance(value, str) else ""
+
+
+def count(value: object) -> int | None:
+    """Return the whole number from 0 on that a field holds, None where it holds none."""
+    return value if type(value) is int and 0 <= value < _EXACT else None
+
+
+def seconds(value: object) -> float | None:
+    """Return the seconds that a field holds, None where it holds none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < _EXACT else None
 
 
 def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[ServerSentEvent]:
@@ -143,8 +206,9 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[ServerSentEvent
     sseclient-py, except for the one line ``data: …`` that nearly all are.
 
     Raises:
-        ProtocolError: An event is longer than *limit*, is not UTF-8, or the
-            body ended and nothing in it was an event stream; quotes it.
+        ProtocolError: An event is longer than *limit* or its name than 300
+            bytes, it is not UTF-8, or the body ended and nothing in it
+            was an event stream; quotes it.
     """
     head = b""
     dispatched = False
@@ -207,10 +271,25 @@ def _events(frame: bytes) -> Iterator[ServerSentEvent]:
             data = frame[6:] if frame[5:6] == b" " else frame[5:]
             yield ServerSentEvent(data.decode("utf-8"))
         elif frame:
-            for event in sseclient.SSEClient(iter([frame + b"\n\n"])).events():
-                yield ServerSentEvent(event.data, event.event)
+            yield from _read_by_sseclient(frame.split(b"\n"))
     except UnicodeDecodeError as error:
         raise ProtocolError(f"not UTF-8: {quote(frame)}") from error
+
+
+def _read_by_sseclient(lines: list[bytes]) -> Iterator[ServerSentEvent]:
+    """Read an event's lines a few at a time: the name goes on, and the data is joined."""
+    name, data = b"message", []
+    for at in range(0, len(lines), _LINES):
+        # The last line ends each part's data in a newline, where it has any.
+        part = [b"event: " + name, *lines[at : at + _LINES], b"data:", b"", b""]
+        (event,) = sseclient.SSEClient(iter([b"\n".join(part)])).events()
+        name = event.event.encode("utf-8")
+        data.append(event.data)
+        if len(name) > _HEAD:
+            raise _too_long("event's name", _HEAD, name)
+    whole = "".join(data)
+    if whole:
+        yield ServerSentEvent(whole[:-1], name.decode("utf-8"))
 
 
 def _too_long(what: str, limit: int, start: bytes) -> ProtocolError:

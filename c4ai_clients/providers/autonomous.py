@@ -26,7 +26,7 @@ from typing import Any
 
 from ..client import ChatClient
 from ..conversation import Conversation
-from ..decoding import Halves, ServerSentEvent, loads, sse
+from ..decoding import Halves, ServerSentEvent, count, loads, sse, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, UsageError, quote
 from ..events import Event, Finish, Reasoning, Started, Text, ToolCall, Unknown, Usage
 from ..messages import FileLike, Message, Messages, images_of, text_of
@@ -287,7 +287,7 @@ def _choice(chunk: Mapping[str, Any]) -> dict[str, Any]:
         raise ProtocolError(f"expected choices, got: {quote(chunk)}")
     for choice in choices:
         index = choice.get("index")
-        if not isinstance(index, int) or index == 0:
+        if type(index) is not int or index == 0:
             return choice  # type: ignore[no-any-return]
     return {}
 
@@ -325,18 +325,17 @@ def _tool(call: Any) -> Event:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         return Unknown(call)
     try:
-        arguments = loads(str(function.get("arguments")))
+        arguments = loads(string(function.get("arguments")))
     except ProtocolError:
         return Unknown(call)
-    return ToolCall(str(call.get("id") or ""), function["name"], arguments)
+    return ToolCall(string(call.get("id")), function["name"], arguments)
 
 
 def _usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    counts = [usage.get(name) for name in names]
-    return Usage(*(count if isinstance(count, int) else None for count in counts))
+    return Usage(*(count(usage.get(name)) for name in names))
 
 
 def _complaint(error: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..client import Model
 from ..clocks import Call
 from ..conversation import Conversation
+from ..decoding import string
 from ..errors import (
     AuthError,
     C4AIError,
@@ -171,11 +172,11 @@ def _model(row: dict[str, Any]) -> Model:
     def flag(*names: str) -> bool | None:
         return next((row[name] for name in names if isinstance(row.get(name), bool)), None)
 
-    name = row.get("id")
+    name = string(row.get("id"))
     return Model(
-        id=name if isinstance(name, str) else "",
-        label=str(row.get("displayName") or name),
-        description=str(row.get("description") or ""),
+        id=name,
+        label=string(row.get("displayName")) or name,
+        description=string(row.get("description")),
         multimodal=flag("multimodal"),
         tools=flag("tools", "supportsTools"),
         reasoning=flag("reasoning", "supportsReasoning"),

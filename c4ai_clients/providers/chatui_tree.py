@@ -11,6 +11,7 @@ import json
 from typing import Any
 from zlib import crc32
 
+from ..decoding import count, string
 from ..errors import NotFoundError, ProtocolError, quote
 from ..messages import Message, text_of
 from .chatui_updates import SAFE
@@ -61,10 +62,9 @@ def from_page(page: Any) -> Any:
     if not isinstance(node, dict):
         return None
     if node.get("type") == "error":
-        status = node.get("status")
         raise NotFoundError(
             "the server does not know this conversation: its session was lost; begin a new one",
-            status=status if isinstance(status, int) else 404,
+            status=count(node.get("status")) or 404,
             body=quote(node.get("error")),
         )
     data = node.get("data")
@@ -72,7 +72,7 @@ def from_page(page: Any) -> Any:
         return None
 
     def at(index: Any) -> Any:
-        return data[index] if isinstance(index, int) and 0 <= index < len(data) else None
+        return data[index] if type(index) is int and 0 <= index < len(data) else None
 
     rows = at(data[0].get("messages"))
     keys = ("id", "from", "content")
@@ -93,8 +93,8 @@ def final_text(message: dict[str, Any]) -> tuple[str, bool, bool]:
         if isinstance(update, dict) and update.get("type") == "finalAnswer":
             text = update.get("text")
             said = text if isinstance(text, str) else content
-            return str(said or ""), True, update.get("interrupted") is True
-    return content if isinstance(content, str) else "", False, False
+            return string(said), isinstance(said, str), update.get("interrupted") is True
+    return string(content), False, False
 
 
 class Branch:

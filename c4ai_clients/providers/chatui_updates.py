@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..decoding import Halves
+from ..decoding import Halves, seconds, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, quote
 from ..events import (
     Event,
@@ -69,10 +69,12 @@ def read(
             elif text:
                 given.pieces.append(text)
                 yield Text(text)
+        elif kind == "stream" and update.get("token") is not None:
+            raise ProtocolError(f"expected text, got: {quote(update)}")
         elif kind == "status" and update.get("status") == "error":
             raise ModelError(_failure(update, given.text()))
-        elif kind == "status":
-            yield Status(str(update.get("status")), str(update.get("message") or ""))
+        elif kind == "status" and isinstance(update.get("status"), str):
+            yield Status(update["status"], string(update.get("message")))
         elif kind == "title" and isinstance(update.get("title"), str):
             yield Title(update["title"])
         elif kind == "reasoning" and subtype == "stream" and isinstance(update.get("token"), str):
@@ -80,17 +82,16 @@ def read(
                 given.reasoning.append(update["token"])
                 yield Reasoning(update["token"])
         elif kind == "reasoning" and subtype == "status":
-            yield Status("reasoning", str(update.get("status") or ""))
+            yield Status("reasoning", string(update.get("status")))
         elif kind == "webSearch":
             yield _searched(update)
         elif kind == "tool":
             yield _tool(update)
-        elif kind == "file" and SAFE.fullmatch(str(update.get("sha"))):
-            sha = str(update["sha"])
-            yield file(sha, str(update.get("name") or sha), str(update.get("mime") or ""))
+        elif kind == "file" and SAFE.fullmatch(sha := string(update.get("sha"))):
+            yield file(sha, string(update.get("name")) or sha, string(update.get("mime")))
         elif kind == "routerMetadata":
-            words = (str(update.get(key) or "") for key in ("route", "model", "provider"))
-            yield Status("router", " ".join(filter(None, words)))
+            told = (string(update.get(key)) for key in ("route", "model", "provider"))
+            yield Status("router", " ".join(filter(None, told)))
         elif kind == "finalAnswer":
             if thinking is not None:
                 yield from thinking.parted(halves.rest(), given, last=True)
@@ -119,7 +120,7 @@ def _failure(update: dict[str, Any], given: str) -> str:
     Servers of 2025-10 and later silently ask a model that fails once more, so
     what has been said comes twice before they give up (seen: era C).
     """
-    said = quote(str(update.get("message") or "the model failed"))
+    said = quote(update.get("message") or "the model failed")
     half = len(given) // 2
     if half and given[:half] == given[half:]:
         said += "; the server had begun again, so the text so far is there twice"
@@ -130,9 +131,8 @@ def _searched(update: dict[str, Any]) -> Event:
     sources = update.get("sources")
     if update.get("subtype") == "sources" and isinstance(sources, list):
         return Sources([page for page in sources if isinstance(page, dict)])
-    args = update.get("args")
-    words = [update.get("message") or update.get("subtype") or "", *(_strings(args))]
-    return Status("webSearch", " ".join(str(word) for word in words))
+    said = string(update.get("message")) or string(update.get("subtype"))
+    return Status("webSearch", " ".join([said, *_strings(update.get("args"))]))
 
 
 def _strings(value: Any) -> list[str]:
@@ -140,22 +140,22 @@ def _strings(value: Any) -> list[str]:
 
 
 def _tool(update: dict[str, Any]) -> Event:
-    subtype, name = update.get("subtype"), str(update.get("uuid") or "")
+    subtype, name = update.get("subtype"), string(update.get("uuid"))
     call, result = update.get("call"), update.get("result")
     if subtype == "call" and isinstance(call, dict):
         arguments = call.get("parameters")
         return ToolCall(
-            name, str(call.get("name") or ""), arguments if isinstance(arguments, dict) else {}
+            name, string(call.get("name")), arguments if isinstance(arguments, dict) else {}
         )
     if subtype == "result" and isinstance(result, dict):
         outputs = result.get("outputs")
         sound = result.get("status") == "success"
-        failed = None if sound else str(result.get("message") or "failed")
+        failed = None if sound else string(result.get("message")) or "failed"
         return ToolResult(name, outputs if isinstance(outputs, list) else [], failed)
     if subtype == "error":
-        return ToolResult(name, [], str(update.get("message") or "failed"))
-    if subtype == "eta":
-        return Status("tool", f"{name}: about {update.get('eta')} s")
+        return ToolResult(name, [], string(update.get("message")) or "failed")
+    if subtype == "eta" and (eta := seconds(update.get("eta"))) is not None:
+        return Status("tool", f"{name}: about {eta} s")
     if subtype == "progress":
         told = {key: value for key, value in update.items() if key not in ("type", "subtype")}
         return Status("tool", quote(told))

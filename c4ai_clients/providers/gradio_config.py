@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from ..decoding import string
 from ..errors import ProtocolError, UsageError, quote
 from .gradio_chat import FILE_INPUTS, Chat, Input
 
@@ -20,6 +21,7 @@ __all__ = ["find_chat"]
 _TEXT_INPUTS = ("textbox", "multimodaltextbox")
 _TEXT_OUTPUTS = ("textbox", "json", "markdown", "html", "code")
 _MANY = ("multiple", "directory")
+_NUMBER = re.compile(r"\d{1,6}")
 _EMPTY = {"checkbox": False, "checkboxgroup": [], "textbox": ""}
 
 
@@ -85,7 +87,7 @@ class _App:
             if isinstance(component, dict) and _number(component.get("id")):
                 props = component.get("props")
                 self._components[component["id"]] = (
-                    str(component.get("type") or ""),
+                    string(component.get("type")),
                     props if isinstance(props, dict) else {},
                 )
         rows = config.get("dependencies")
@@ -126,8 +128,7 @@ class _App:
     def chat(self, at: _Listener) -> Chat:
         """Return how to speak to a listener."""
         config = self._config
-        version = tuple(map(int, re.findall(r"\d+", str(config.get("version") or ""))[:2]))
-        prefix = config.get("api_prefix")
+        version = tuple(map(int, _NUMBER.findall(string(config.get("version")))[:2]))
         output = self._first(at.outputs, "chatbot")
         if output is None:
             output = self._first(at.outputs, *_TEXT_OUTPUTS)
@@ -143,9 +144,9 @@ class _App:
             fn_index=at.fn_index,
             inputs=inputs,
             output=output or 0,
-            protocol=str(config.get("protocol") or "ws"),
+            protocol=quote(config.get("protocol") or "ws"),
             trigger_id=at.target,
-            prefix=prefix if isinstance(prefix, str) else "",
+            prefix=string(config.get("api_prefix")),
             version=version,
             shape=shape,
             name=at.name,
@@ -190,7 +191,7 @@ class _App:
                 Input(
                     use=use,
                     kind=kind,
-                    label=_said(props, "label"),
+                    label=string(props.get("label")),
                     default=_default(kind, props),
                     choices=choices,
                     names=names,
@@ -255,8 +256,8 @@ def _listener(index: int, row: dict[str, Any]) -> _Listener | None:
     name, number = row.get("api_name"), row.get("id")
     return _Listener(
         fn_index=number if _number(number) else index,
-        name=name if isinstance(name, str) else "",
-        event=event if isinstance(event, str) else "",
+        name=string(name),
+        event=string(event),
         target=target if _number(target) else None,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
@@ -276,14 +277,9 @@ def _number(value: Any) -> TypeGuard[int]:
     return type(value) is int
 
 
-def _said(props: dict[str, Any], name: str) -> str:
-    value = props.get(name)
-    return value if isinstance(value, str) else ""
-
-
 def _speaks_of_system(props: dict[str, Any]) -> bool:
-    words = " ".join(_said(props, name) for name in ("label", "placeholder", "info", "elem_id"))
-    return "system" in words.lower()
+    names = ("label", "placeholder", "info", "elem_id")
+    return any("system" in string(props.get(name)).lower() for name in names)
 
 
 def _choices(kind: str, props: dict[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:

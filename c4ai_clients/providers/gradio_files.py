@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
+from ..decoding import string
 from ..errors import ProtocolError, UsageError, quote
 from ..events import File
 from ..messages import Upload, image_upload, images_of
@@ -71,11 +72,10 @@ def shown(
     """Return a file that the app shows; it is read from the server that was asked."""
     if "path" not in file:
         return _inline(file["data"])
-    path = f"{prefix}/file={percent(file['path'])}"
-    name = file.get("orig_name") or file["path"].rpartition("/")[2]
+    path = f"{prefix}/file={percent(file['path'], errors='replace')}"
     return File(
-        name=str(name),
-        mime=str(file.get("mime_type") or ""),
+        name=string(file.get("orig_name")) or file["path"].rpartition("/")[2],
+        mime=string(file.get("mime_type")),
         url=base_url + path,
         reader=lambda: download(path),
     )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..decoding import count, seconds, string
 from ..errors import (
     AuthError,
     C4AIError,
@@ -34,7 +35,9 @@ _SHOWN = ("image", "file", "audio", "video", "gallery", "downloadbutton", "image
 _QUOTA = re.compile(
     r"exceeded your .*quota|zerogpu quota|reached its gpu limit|zerogpu runs limit", re.IGNORECASE
 )
-_AGAIN = re.compile(r"(?:again|retry) in (?:(\d+) days?,? )?(\d+):(\d\d):(\d\d)", re.IGNORECASE)
+_AGAIN = re.compile(
+    r"(?:again|retry) in (?:(\d{1,6}) days?,? )?(\d{1,6}):(\d\d):(\d\d)", re.IGNORECASE
+)
 
 
 class Telling:
@@ -67,12 +70,9 @@ class Telling:
     def events(self, message: dict[str, Any]) -> Iterator[Event]:
         """Turn one message into events."""
         kind = message.get("msg")
-        if kind == "estimation" and type(message.get("rank")) is int:
-            yield Queued(
-                message["rank"],
-                _number(message.get("queue_size"), int),
-                _number(message.get("rank_eta"), int, float),
-            )
+        if kind == "estimation" and (rank := count(message.get("rank"))) is not None:
+            size, eta = count(message.get("queue_size")), seconds(message.get("rank_eta"))
+            yield Queued(rank, size, eta)
         elif kind == "process_starts":
             yield Status("started")
         elif kind == "process_generating":
@@ -87,7 +87,7 @@ class Telling:
         elif kind == "process_completed":
             yield from self._completed(message)
         elif kind == "log":
-            yield Status("log", str(message.get("log") or ""))
+            yield Status("log", string(message.get("log")))
         elif kind == "progress":
             yield Status("progress", _progress(message))
         elif kind == "queue_full":
@@ -119,10 +119,6 @@ class Telling:
                 yield from files_in(held(value))
 
 
-def _number(value: Any, *kinds: type) -> Any:
-    return value if type(value) in kinds else None
-
-
 def _values(message: dict[str, Any]) -> list[Any] | None:
     """Return what a message says of the outputs, None where it says nothing."""
     output = message.get("output")
@@ -136,9 +132,9 @@ def _progress(message: dict[str, Any]) -> str:
     unit = units[-1] if isinstance(units, list) and units else None
     if not isinstance(unit, dict):
         return ""
-    done, of = unit.get("index"), unit.get("length")
+    done, of = count(unit.get("index")), count(unit.get("length"))
     counted = f"{done}/{of}" if done is not None and of is not None else ""
-    return f"{unit.get('desc') or ''} {counted}".strip()
+    return f"{string(unit.get('desc'))} {counted}".strip()
 
 
 def _failure(message: dict[str, Any]) -> C4AIError:

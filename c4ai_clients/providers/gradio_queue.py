@@ -9,12 +9,13 @@ version wants it.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
-from ..decoding import loads, sse
+from ..decoding import loads, sse, string
 from ..errors import ProtocolError, quote
 from ..stream import Turn
 from .gradio_chat import Chat
@@ -30,6 +31,7 @@ Said = Iterator["dict[str, Any] | None"]
 CALL_SINCE = (4, 20)
 # process_completed holds the whole conversation, not the new reply alone.
 EVENT_LIMIT = 32 << 20
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CANCEL_SINCE = (4, 31)
 _RESET_SINCE = (4, 17)
 _EVENTS = {"Accept": "text/event-stream"}
@@ -85,11 +87,7 @@ class Question:
 
     def event(self, path: str, body: dict[str, Any]) -> str:
         """Send the message and return the id of the event that it became."""
-        said = self.post(path, "message", body)
-        event = said.get("event_id") if isinstance(said, dict) else None
-        if not isinstance(event, str) or not event:
-            raise ProtocolError(f"the queue gave no event id: {quote(said)}", phase="message")
-        return event
+        return _event_in(self.post(path, "message", body))
 
     def stream(self, path: str, params: dict[str, str] | None = None) -> Any:
         """Open a stream of events."""
@@ -138,6 +136,14 @@ class Question:
             )
 
 
+def _event_in(said: Any) -> str:
+    """Return the id of an event, which becomes part of a path."""
+    event = string(said.get("event_id")) if isinstance(said, dict) else ""
+    if not _ID.fullmatch(event):
+        raise ProtocolError(f"the queue gave no event id: {quote(said)}", phase="message")
+    return event
+
+
 def joined(question: Question) -> Said:
     """Ask as since 4.9: join the queue, then read the session's stream."""
     event = question.event("/queue/join", {**question.body, "trigger_id": question.chat.trigger_id})
@@ -168,7 +174,7 @@ def old_joined(question: Question) -> Said:
             if over:
                 continue
             if message.get("msg") == "send_data":
-                body = {**question.body, "event_id": message.get("event_id")}
+                body = {**question.body, "event_id": _event_in(message)}
                 question.post("/queue/data", "message", body)
             else:
                 over = message.get("msg") in _ENDS

@@ -373,7 +373,7 @@ def _edited(value: Any, op: Any, path: Path, new: Any) -> Any:
         parent = _child(parent, step)
     step = path[-1]
     if op == "add" and isinstance(parent, list):
-        if not 0 <= step <= len(parent):
+        if not _number(step) or not 0 <= step <= len(parent):
             raise IndexError(step)
         parent.insert(step, new)
     elif op == "add" and isinstance(parent, dict):

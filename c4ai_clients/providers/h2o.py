@@ -26,7 +26,7 @@ from typing import Any
 
 from ..client import ChatClient, Model
 from ..conversation import Conversation
-from ..decoding import Halves, ServerSentEvent, loads, sse
+from ..decoding import Halves, ServerSentEvent, count, loads, sse, string
 from ..errors import (
     AuthError,
     C4AIError,
@@ -131,8 +131,8 @@ class H2O(ChatClient):
         models = [
             Model(
                 id=row["id"],
-                label=str(row.get("displayName") or row["id"]),
-                description=str(row.get("description") or ""),
+                label=string(row.get("displayName")) or row["id"],
+                description=string(row.get("description")),
                 raw=row,
             )
             for row in _models(page)
@@ -304,8 +304,10 @@ def _read(events: Iterable[ServerSentEvent]) -> Generator[Event, None, bool]:
         if isinstance(text, str) and special is False:
             if text := halves.join(text):
                 yield Text(text)
-        elif not isinstance(text, str) or special is not True:
+        elif token is None:
             yield Unknown(update)
+        elif not isinstance(text, str) or special is not True:
+            raise ProtocolError(f"expected a token, got: {quote(event.data)}")
         if final is None:
             continue
         if not isinstance(final, str):
@@ -314,8 +316,8 @@ def _read(events: Iterable[ServerSentEvent]) -> Generator[Event, None, bool]:
             yield Text(rest)
         details = update.get("details")
         details = details if isinstance(details, dict) else {}
-        if isinstance(details.get("generated_tokens"), int):
-            yield Usage(completion_tokens=details["generated_tokens"])
+        if (tokens := count(details.get("generated_tokens"))) is not None:
+            yield Usage(completion_tokens=tokens)
         yield Finish(_reason(details, cut=special is False), final)
         complete = True
     return complete
@@ -343,7 +345,7 @@ def _models(page: Any) -> Iterator[dict[str, Any]]:
         return
 
     def at(index: Any) -> Any:
-        return data[index] if isinstance(index, int) and 0 <= index < len(data) else None
+        return data[index] if type(index) is int and 0 <= index < len(data) else None
 
     rows = at(data[0].get("models"))
     for row in map(at, rows if isinstance(rows, list) else []):
