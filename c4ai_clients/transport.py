@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json as jsonlib
 import logging
 import os
 import threading
@@ -28,6 +27,7 @@ from . import retrying
 from ._version import __version__
 from .clocks import Call, Clocked, Timeout
 from .connections import Line, TimedAdapter
+from .decoding import parsed
 from .errors import (
     C4AIError,
     IncompleteReplyError,
@@ -137,10 +137,7 @@ class Answer:
         body = self.read(limit).strip()
         if first_line:
             body = body.partition(b"\n")[0]
-        try:
-            return jsonlib.loads(body.decode("utf-8")) if body else None
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(f"expected JSON, got: {quote(body)}") from error
+        return parsed(body) if body else None
 
     def beginning(self) -> bytes:
         """Return what can be read of the body's beginning, for an error's text."""

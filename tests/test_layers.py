@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "failures": "errors",
     "connections": "clocks errors failures",
     "retrying": "clocks errors",
-    "transport": "_version clocks connections errors failures retrying secret",
+    "transport": "_version clocks connections decoding errors failures retrying secret",
     "stream": "clocks conversation errors events messages",
     "conversation": "client errors messages secret stream",
     "client": "clocks conversation errors events messages retrying secret stream transport",
