@@ -133,10 +133,17 @@ def _tell(sentence: str) -> None:
             print(f"c4ai: {_line(sentence)}", file=sys.stderr, flush=True)
 
 
+class _Lines(logging.Formatter):
+    """Writes the log without control characters: what it quotes is a stranger's too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _clean(super().format(record))
+
+
 def _log(verbose: int) -> None:
     if verbose:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(relativeCreated)6.0f ms  %(message)s"))
+        handler.setFormatter(_Lines("%(relativeCreated)6.0f ms  %(message)s"))
         _logger.addHandler(handler)
         _logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 

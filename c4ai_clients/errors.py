@@ -82,7 +82,8 @@ class C4AIError(RuntimeError):
             raise TypeError(f"{type(self).__name__} has no field {unknown}")
 
     def __str__(self) -> str:
-        message = str(self.args[0]) if self.args else ""
+        # A model's name or a file's may be a stranger's words as well.
+        message = _CONTROL.sub(" ", str(self.args[0])) if self.args else ""
         place = ", ".join(word for word in (self.provider, self.phase) if word)
         tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
         return f"{place}: {message}{tries}" if place else f"{message}{tries}"

@@ -16,7 +16,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 __all__ = ["Form", "Part", "Request"]
 
-_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-hf-authorization"})
+# What may be shown; any other header may hold a secret.
+_PLAIN = frozenset(
+    {
+        *("accept", "accept-encoding", "accept-language", "connection", "content-length"),
+        *("content-type", "country-code", "expect", "host", "origin", "referer", "time-zone"),
+        *("transfer-encoding", "upgrade", "user-agent"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,7 @@ class Request:
     def __repr__(self) -> str:
         """Show the request without anything secret."""
         shown = {
-            name: "***" if name.lower() in _SECRET else value
-            for name, value in self.headers.items()
+            name: value if name.lower() in _PLAIN else "***" for name, value in self.headers.items()
         }
         return (
             f"<Request {self.protocol} {self.step}: {self.method} {self.path} "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["C4AI_MODELS", "H2O_MODELS", "Settings"]
 
@@ -69,7 +69,7 @@ class Settings:
     layout: str = "qwen"
     chatbot: str | None = None
     sizes: Sequence[str] = ("72B", "32B", "14B", "7B", "3B", "1.5B", "0.5B")
-    auth: tuple[str, str] | None = None
+    auth: tuple[str, str] | None = field(default=None, repr=False)
     show_error: bool = False
     queue_size: int | None = None
     heartbeat: float = 15.0

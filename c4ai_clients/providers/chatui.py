@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client import ChatClient, Model
 from ..clocks import Call
-from ..conversation import Conversation
+from ..conversation import Conversation, is_id
 from ..decoding import jsonl, loads, sse
 from ..errors import (
     AuthError,
@@ -45,7 +45,7 @@ from ..messages import FileLike, Message, Messages, as_prompt, image_upload, ima
 from ..stream import Stream, Turn
 from .chatui_server import Server, refusal
 from .chatui_tree import Branch, final_text, messages_of, root_of
-from .chatui_updates import SAFE, Given, Thinking, beyond, read
+from .chatui_updates import Given, Thinking, beyond, read
 
 if TYPE_CHECKING:
     from ..transport import Answer
@@ -155,7 +155,7 @@ class ChatUI(ChatClient):
         return [
             self._known(row["id"], str(row.get("modelId") or row.get("model") or ""), cookies)
             for row in listed
-            if isinstance(row, dict) and SAFE.fullmatch(str(row.get("id")))
+            if isinstance(row, dict) and is_id(row.get("id"))
         ]
 
     def open(self, id: str, session: Conversation | None = None) -> Conversation:  # noqa: A002
@@ -165,7 +165,7 @@ class ChatUI(ChatClient):
             id: The server's id for it.
             session: As for :meth:`conversations`.
         """
-        if not SAFE.fullmatch(str(id)):
+        if not is_id(id):
             raise UsageError(f"{id!r} is no id of a conversation")
         opened = self._known(id, "", dict(session.cookies) if session is not None else {})
         call = Call(self.timeout)
@@ -223,7 +223,7 @@ class ChatUI(ChatClient):
                 "this server no longer lets an answer go on, and would take it for an empty "
                 "question; ask for the rest in words"
             )
-        if len(turn.history) < conversation.state.get("before", 0):
+        if len(turn.history) < _before(conversation):
             conversation.id = None  # the server knows that question only inside another
         begins = conversation.id is None
         if begins:
@@ -282,7 +282,7 @@ class ChatUI(ChatClient):
         no message of its own there, goes into its first question.
         """
         conversation = turn.conversation
-        before = conversation.state.setdefault("before", 0)
+        before = conversation.state["before"] = _before(conversation)
         ids, root = self._ids(turn, [] if begins else conversation.messages[before:])
         at = len(turn.history) - before
         act = turn.act if ids else "ask"
@@ -381,7 +381,7 @@ class ChatUI(ChatClient):
         except ServerError as error:
             raise self._server.explained(call, error) from error
         name = made.get("conversationId") if isinstance(made, dict) else None
-        if not isinstance(name, str) or not SAFE.fullmatch(name):
+        if not is_id(name):
             raise ProtocolError(
                 f"the server gave no conversation id: {quote(made)}", phase="create"
             )
@@ -513,6 +513,12 @@ class ChatUI(ChatClient):
         )
         conversation.id = None
         conversation.state.clear()
+
+
+def _before(conversation: Conversation) -> int:
+    """Return how many messages are only inside the first question that the server knows."""
+    before = conversation.state.get("before")
+    return before if type(before) is int and before >= 0 else 0
 
 
 def _ids(tools: Sequence[str]) -> list[str]:

@@ -40,6 +40,7 @@ from ..errors import (
 )
 from ..events import Event, File, Started
 from ..messages import FileLike, Messages, as_prompt, images_of
+from ..secret import hidden
 from ..stream import Stream, Turn
 from .gradio_chat import Chat, Input, describe, written
 from .gradio_config import find_chat
@@ -365,7 +366,7 @@ def _login(auth: object) -> tuple[str, str] | None:
         return None
     if not isinstance(auth, (tuple, list)) or [type(part) for part in auth] != [str, str]:
         raise UsageError('auth is a pair of strings: auth=("user", "password")')
-    return auth[0], auth[1]
+    return hidden((auth[0], auth[1]))
 
 
 class Qwen(Gradio):
