@@ -11,10 +11,10 @@ import json
 from typing import Any
 from zlib import crc32
 
+from ..conversation import is_id
 from ..decoding import count, string
 from ..errors import NotFoundError, ProtocolError, quote
 from ..messages import Message, text_of
-from .chatui_updates import SAFE
 
 __all__ = ["Branch", "final_text", "from_page", "messages_of", "root_of"]
 
@@ -33,11 +33,7 @@ def messages_of(found: Any) -> list[dict[str, Any]]:
             f"the conversation cannot be read: {quote(found)}", phase="conversation"
         )
     return [
-        message
-        for message in messages
-        if isinstance(message, dict)
-        and isinstance(message.get("id"), str)
-        and SAFE.fullmatch(message["id"])
+        message for message in messages if isinstance(message, dict) and is_id(message.get("id"))
     ]
 
 
@@ -48,7 +44,7 @@ def root_of(made: dict[str, Any]) -> str | None:
         found = json.loads(told)["json"]["rootMessageId"] if isinstance(told, str) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, str) and SAFE.fullmatch(found) else None
+    return found if is_id(found) else None
 
 
 def from_page(page: Any) -> Any:
@@ -116,9 +112,9 @@ class Branch:
         """Return the ids of *messages*, as far as they are known."""
         ids = []
         for row, message in zip(self._path, messages, strict=False):
-            if row[1:] != [_checksum(message)] or not SAFE.fullmatch(str(row[0])):
+            if row[1:] != [_checksum(message)] or not is_id(row[0]):
                 break
-            ids.append(str(row[0]))
+            ids.append(row[0])
         return ids
 
     def grow(self, messages: list[Message], tree: list[dict[str, Any]]) -> list[str]:

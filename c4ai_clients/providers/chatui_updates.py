@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from ..conversation import is_id
 from ..decoding import Halves, seconds, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, quote
 from ..events import (
@@ -26,10 +27,7 @@ from ..events import (
     Unknown,
 )
 
-__all__ = ["SAFE", "Given", "Thinking", "beyond", "read"]
-
-# What an id of a server's may be made of, since it becomes part of a path.
-SAFE = re.compile(r"[A-Za-z0-9_-]{1,128}")
+__all__ = ["Given", "Thinking", "beyond", "read"]
 
 
 class Given:
@@ -87,7 +85,7 @@ def read(
             yield _searched(update)
         elif kind == "tool":
             yield _tool(update)
-        elif kind == "file" and SAFE.fullmatch(sha := string(update.get("sha"))):
+        elif kind == "file" and is_id(sha := update.get("sha")):
             yield file(sha, string(update.get("name")) or sha, string(update.get("mime")))
         elif kind == "routerMetadata":
             told = (string(update.get(key)) for key in ("route", "model", "provider"))

@@ -9,13 +9,13 @@ version wants it.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
-from ..decoding import loads, sse, string
+from ..conversation import is_id
+from ..decoding import loads, sse
 from ..errors import ProtocolError, quote
 from ..stream import Turn
 from .gradio_chat import Chat
@@ -31,7 +31,6 @@ Said = Iterator["dict[str, Any] | None"]
 CALL_SINCE = (4, 20)
 # process_completed holds the whole conversation, not the new reply alone.
 EVENT_LIMIT = 32 << 20
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CANCEL_SINCE = (4, 31)
 _RESET_SINCE = (4, 17)
 _EVENTS = {"Accept": "text/event-stream"}
@@ -138,8 +137,8 @@ class Question:
 
 def _event_in(said: Any) -> str:
     """Return the id of an event, which becomes part of a path."""
-    event = string(said.get("event_id")) if isinstance(said, dict) else ""
-    if not _ID.fullmatch(event):
+    event = said.get("event_id") if isinstance(said, dict) else None
+    if not is_id(event):
         raise ProtocolError(f"the queue gave no event id: {quote(said)}", phase="message")
     return event
 

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 import uuid
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from ..client import ChatClient, Model
-from ..conversation import Conversation
+from ..conversation import Conversation, is_id
 from ..decoding import Halves, ServerSentEvent, count, loads, sse, string
 from ..errors import (
     AuthError,
@@ -42,8 +41,6 @@ from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
 
 __all__ = ["H2O"]
-
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class H2O(ChatClient):
@@ -201,7 +198,7 @@ class H2O(ChatClient):
             turn.call, "POST", "/conversation", phase="create", json=wanted, **how
         )
         name = made.get("conversationId") if isinstance(made, dict) else None
-        if not isinstance(name, str) or not _ID.fullmatch(name):
+        if not is_id(name):
             raise ProtocolError(f"the server gave no conversation id: {quote(made)}")
         conversation.id = name
         conversation.state.pop("ids", None)
@@ -283,7 +280,7 @@ def _asked_as(turn: Turn) -> str | None:
     known, before = _known_ids(turn)
     ids = known[before] if before < len(known) else None
     name = ids.get("id") if isinstance(ids, dict) else None
-    return name if isinstance(name, str) and _ID.fullmatch(name) else None
+    return name if is_id(name) else None
 
 
 def _read(events: Iterable[ServerSentEvent]) -> Generator[Event, None, bool]:
