@@ -25,9 +25,13 @@ from dataclasses import dataclass, fields
 from time import monotonic
 from typing import Any, Union
 
-from .errors import CancelledError, TimedOutError, UsageError
+from .errors import CancelledError, ProtocolError, TimedOutError, UsageError
 
 __all__ = ["Call", "Clocked", "Timeout"]
+
+# Bytes. A server that sends as fast as we read never has us wait, so what
+# brings no content is bounded by its size too; a Gradio event holds a whole history.
+_BARREN = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,11 @@ class Call:
         if self._kind == "queue" and self._queue_left is not None:
             self._queue_left -= seconds
 
+    def check_barren(self, size: int) -> None:
+        """Refuse to read on where *size* bytes have brought no content."""
+        if size > _BARREN:
+            raise ProtocolError(f"more than {_BARREN:,} bytes came without any content in them")
+
     def timed_out(self, kind: str | None = None) -> TimedOutError:
         """Return the error of the clock *kind*, or of the one that ran out."""
         if self._end is not None and monotonic() >= self._end - 0.001:
@@ -309,7 +318,7 @@ class Clocked:
     http.client and urllib3 use.
 
     Attributes:
-        received: Bytes read for the present request.
+        received: Bytes read since the request was sent or content came.
         ended: Whether the peer closed while the present request was read.
     """
 
@@ -353,6 +362,8 @@ class Clocked:
         call = self._call
         if call is None:
             return self._sock.recv_into(buffer)
+        if call.fresh:
+            self.received = 0
         self._allow(call.before_wait())
         start = monotonic()
         try:
@@ -370,6 +381,7 @@ class Clocked:
                 raise call.cancelled_error()
             self.ended = True
         self.received += count
+        call.check_barren(self.received)
         return count
 
     def sendall(self, data: Any) -> None:

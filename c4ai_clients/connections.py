@@ -34,6 +34,7 @@ _KEPT = 1024
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\Z)")
 _SIZE_LINE = 1 << 12
 _TRAILER = 1 << 16
+_HEADS = 100
 
 
 class _Chunked:
@@ -94,6 +95,7 @@ class _Answer(http.client.HTTPResponse):
     """An answer that reads chunks in bulk, and skips any 1xx; http.client skips only 100."""
 
     _body: _Chunked | None = None
+    _heads = 0
 
     def read1(self, n: int = -1) -> bytes:
         """Return what has come of the body, ``b""`` at its end."""
@@ -116,13 +118,16 @@ class _Answer(http.client.HTTPResponse):
         self.close()
         return b""
 
+    def _read_status(self) -> Any:
+        """Read a status line; http.client itself goes on for as long as 100 comes."""
+        self._heads += 1
+        if self._heads > _HEADS:
+            raise http.client.HTTPException(f"more than {_HEADS} informational answers")
+        return super()._read_status()  # type: ignore[misc]
+
     def begin(self) -> None:
         super().begin()
-        skipped = 0
         while 102 <= self.status < 200:
-            skipped += 1
-            if skipped > 100:
-                raise http.client.HTTPException("more than 100 informational answers")
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
 

@@ -132,12 +132,11 @@ def _translation(error: Exception) -> C4AIError:
         return UsageError(f"cannot send this: {quote(str(error))}{hint}")
     if any(isinstance(link, _NEVER_REACHED) for link in chain):
         return connect_error(error)
-    if any(isinstance(link, _UNREADABLE) for link in chain):
-        return ProtocolError(f"the answer cannot be read: {quote(str(error))}")
     for link in chain:
         if isinstance(link, http.client.BadStatusLine) and not isinstance(link, ConnectionError):
             return ProtocolError(f"the answer is not HTTP: {quote(str(link))}")
-        if type(link) is http.client.HTTPException:  # too many headers
+        # A bare HTTPException: too many headers.
+        if isinstance(link, _UNREADABLE) or type(link) is http.client.HTTPException:
             return ProtocolError(f"the answer cannot be read: {quote(str(link))}")
     return IncompleteReplyError("the connection ended before the answer was complete; ask again")
 

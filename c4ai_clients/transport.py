@@ -75,10 +75,12 @@ class Answer:
     def __init__(
         self,
         response: requests.Response,
+        call: Call,
         release: Callable[[], None],
         sock: Clocked | None = None,
     ) -> None:
         self._response = response
+        self._call = call
         self._release = release
         self._socket = sock
         self.status = response.status_code
@@ -104,10 +106,21 @@ class Answer:
                 yield chunk
 
     def read(self, limit: int = _JSON_LIMIT) -> bytes:
+        self._check_encoding()
+        barren = 0
         """Return the whole body.
 
+                barren = 0 if self._call.fresh else barren + len(chunk)
+                self._call.check_barren(barren)
         Raises:
             ProtocolError: It is longer than *limit* bytes.
+    def _check_encoding(self) -> None:
+        """Refuse an encoding that urllib3 would hand on as if it were text."""
+        known = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
+        for encoding in self.header("content-encoding").lower().split(","):
+            if encoding.strip() not in known:
+                raise ProtocolError(f"the answer is encoded as {quote(encoding)}, not asked for")
+
         """
         body = bytearray()
         for chunk in self.chunks():
@@ -398,10 +411,10 @@ class Transport:
         response = adapter.send(prepared, stream=True, **self._environment)
         clocked: Clocked | None = self._current.socket
         if clocked is not None:
-            return Answer(response, lambda: clocked.release(call), clocked)
+            return Answer(call, response, lambda: clocked.release(call), clocked)
         # Under a foreign adapter no socket is ours: cancel can only close.
         call.on_cancel(response.close)
-        return Answer(response, lambda: call.forget(response.close))
+        return Answer(call, response, lambda: call.forget(response.close))
 
     def _onward(self, prepared: requests.PreparedRequest, answer: Answer) -> str | None:
         """Return where to follow a redirect to: only a GET's, on the same server."""

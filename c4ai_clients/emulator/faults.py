@@ -7,6 +7,8 @@ In the middle of an answer, at a byte of it:
 * ``stall``: nothing for `seconds`, then the rest.
 * ``drip``: the rest byte by byte, one every `seconds`.
 * ``keepalives``: the protocol's keep-alives for `seconds`, then the rest.
+* ``raw``: the bytes of `body` instead of all that would follow, then `again`
+  for as long as the client reads; then the connection ends.
 
 In place of the answer, so that the message is not processed:
 
@@ -51,6 +53,7 @@ KINDS = frozenset(
         "keepalives",
         "length",
         "rate_limit",
+        "raw",
         "reset",
         "slow_queue",
         "stall",
@@ -81,6 +84,7 @@ class Fault:
         headers: Further response headers, such as Retry-After.
         body: The body in place of the usual one; for "deaf", ``b"processed"``
             has the message processed all the same.
+        again: For "raw", what is sent without end.
     """
 
     kind: str
@@ -92,6 +96,7 @@ class Fault:
     status: int | None = None
     headers: Mapping[str, str] | None = None
     body: bytes | None = None
+    again: bytes = b""
     fired: int = field(default=0, init=False, compare=False)
 
     def __post_init__(self) -> None:

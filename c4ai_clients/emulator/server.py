@@ -184,9 +184,10 @@ class Emulator:
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        again: bytes = b"",
     ) -> Fault:
         """Let something go wrong; the arguments are those of `Fault`."""
-        fault = Fault(kind, step, at, nth, times, seconds, status, headers, body)
+        fault = Fault(kind, step, at, nth, times, seconds, status, headers, body, again)
         return self._faults.add(fault)
 
     @property

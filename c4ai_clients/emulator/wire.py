@@ -357,6 +357,13 @@ class Exchange:
         self._line.reset()
         raise GoneError("reset")
 
+    def _say(self, fault: Fault) -> None:
+        self._raw(fault.body or b"")
+        while fault.again and not self._mute:
+            self._raw(fault.again)
+        self.wait(fault.seconds or 0.0)
+        raise GoneError("raw")
+
     def _stall(self, fault: Fault) -> None:
         self.wait(30.0 if fault.seconds is None else fault.seconds)
 
@@ -378,6 +385,7 @@ _AT: dict[str, Callable[[Exchange, Fault], None]] = {
     "reset": Exchange._reset,
     "stall": Exchange._stall,
     "drip": Exchange._drop_by_drop,
+    "raw": Exchange._say,
     "keepalives": Exchange._keep_alive,
 }
 

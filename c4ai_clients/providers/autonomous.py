@@ -197,10 +197,10 @@ def _first(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """Return the first byte that is not blank, and all chunks."""
     start = b""
     for chunk in chunks:
-        start += chunk
-        if start.lstrip(_BLANK):
+        start = (start + chunk).lstrip(_BLANK)
+        if start:
             break
-    return start.lstrip(_BLANK)[:1], itertools.chain([start], chunks)
+    return start[:1], itertools.chain([start], chunks)
 
 
 def _whole(chunks: Iterable[bytes]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ __all__ = ["Gradio", "Qwen"]
 
 _PROTOCOLS = ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1", "sse_v3")
 # Components may hold their values: galleries, examples, whole tables.
-_CONFIG_LIMIT = 64 << 20
+_CONFIG_LIMIT = 8 << 20
 _HASH = re.compile(r"[a-z0-9]{10}")
 _LETTERS = string.ascii_lowercase + string.digits
 

@@ -30,7 +30,7 @@ Said = Iterator["dict[str, Any] | None"]
 
 CALL_SINCE = (4, 20)
 # process_completed holds the whole conversation, not the new reply alone.
-EVENT_LIMIT = 32 << 20
+EVENT_LIMIT = 8 << 20
 _CANCEL_SINCE = (4, 31)
 _RESET_SINCE = (4, 17)
 _EVENTS = {"Accept": "text/event-stream"}
