@@ -27,8 +27,10 @@ from ..events import Event, File, Finish, Queued, Status, Unknown
 from .gradio_chat import Chat
 from .gradio_value import Answer, files_in, held, read
 
-__all__ = ["Telling", "refusal"]
+__all__ = ["UNREAD", "Telling", "refusal"]
 
+# What stands in a message's place that could not be read.
+UNREAD = "unread"
 _DIFFS = ("sse_v2", "sse_v2.1", "sse_v3")
 _SHOWN = ("image", "file", "audio", "video", "gallery", "downloadbutton", "imageslider")
 # The words of Spaces on borrowed GPUs, told by people who met them, not tried here.
@@ -76,9 +78,10 @@ class Telling:
         elif kind == "process_starts":
             yield Status("started")
         elif kind == "process_generating":
-            values = _values(message)
-            if values is None or self._chat.output >= len(values):
-                return  # an error is on its way (seen in the source)
+            values = self._values(message)
+            if values is None:  # an error is on its way (seen in the source)
+                self._answer.stale = True
+                return
             # The first value is whole in every version, and so are all of /call.
             if self._chat.protocol in _DIFFS and self._answer.begun and not message.get("whole"):
                 yield from self._answer.changes(values[self._chat.output])
@@ -94,16 +97,17 @@ class Telling:
             raise ServerError("the app's queue is full; try again later", status=503)
         elif kind == "unexpected_error":
             raise _unexpected(message)
+        elif kind == UNREAD:
+            self._answer.stale = True  # what it changed is not known
         elif kind not in ("heartbeat", "close_stream"):
             yield Unknown(message)
 
     def _completed(self, message: dict[str, Any]) -> Iterator[Event]:
-        values = _values(message)
+        values = self._values(message)
         if message.get("success") is False or values is None:
             raise _failure(message)
-        output = self._chat.output
-        value = held(values[output]) if output < len(values) else None
-        found = read(value, self._answer.sent) if output < len(values) else None
+        value = held(values[self._chat.output])
+        found = read(value, self._answer.sent)
         if found is None:
             raise ProtocolError(f"the answer is in no shape of a chat: {quote(values)}")
         yield from self._answer.becomes(value)
@@ -112,18 +116,18 @@ class Telling:
         self._keep(value)
         yield Finish(text=found.text)
 
+    def _values(self, message: dict[str, Any]) -> list[Any] | None:
+        """Return what a message says of the outputs, None where that is not one value each."""
+        output = message.get("output")
+        values = output.get("data") if isinstance(output, dict) else None
+        wanted = max(self._chat.output + 1, len(self._chat.outputs))
+        return values if isinstance(values, list) and len(values) >= wanted else None
+
     def _shown(self, values: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield the files that are shown beside the answer."""
         for i, (kind, value) in enumerate(zip(self._chat.outputs, values, strict=False)):
             if kind in _SHOWN and i != self._chat.output:
                 yield from files_in(held(value))
-
-
-def _values(message: dict[str, Any]) -> list[Any] | None:
-    """Return what a message says of the outputs, None where it says nothing."""
-    output = message.get("output")
-    values = output.get("data") if isinstance(output, dict) else None
-    return values if isinstance(values, list) else None
 
 
 def _progress(message: dict[str, Any]) -> str:

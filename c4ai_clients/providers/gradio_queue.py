@@ -9,17 +9,18 @@ version wants it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
 from ..conversation import is_id
-from ..decoding import loads, sse
+from ..decoding import loads, parsed, sse, string
 from ..errors import ProtocolError, quote
 from ..stream import Turn
 from .gradio_chat import Chat
-from .gradio_messages import refusal
+from .gradio_messages import UNREAD, refusal
 
 if TYPE_CHECKING:
     from ..transport import Transport
@@ -101,16 +102,21 @@ class Question:
             refusal=refusal,
         )
 
-    def messages(self, records: Iterable[bytes | str]) -> Iterator[dict[str, Any]]:
-        """Yield the messages among *records*; what is none is passed over, and counted."""
+    def messages(
+        self,
+        records: Iterable[bytes | str],
+        read: Callable[[bytes | str], dict[str, Any]] = loads,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the messages in *records*; what is none is counted, and given as unread."""
         for record in records:
             try:
-                yield loads(record)
+                yield read(record)
             except ProtocolError as error:
                 if self.strict:
                     raise
                 self.turn.skipped += 1
                 _logger.warning("passed over: %s", error)
+                yield {"msg": UNREAD}
 
     def leave(self, event: str, session: str) -> None:
         """Have the app stop an event that nobody waits for any more.
@@ -153,7 +159,7 @@ def joined(question: Question) -> Said:
             records = (each.data for each in sse(reply.chunks(), EVENT_LIMIT))
             for message in question.messages(records):
                 # An app may have more events in our session; ours is one.
-                if message.get("event_id") not in (None, event) or over:
+                if string(message.get("event_id")) not in ("", event) or over:
                     continue
                 over = message.get("msg") in _ENDS
                 yield message
@@ -200,16 +206,15 @@ def called(question: Question) -> Said:
                 if said.event == "heartbeat" or over:
                     continue
                 over = said.event in ("complete", "error")
-                record = f'{{"said": {said.data}}}'
-                for message in question.messages([record]):
-                    yield _as_queued(said.event, message["said"])
+                yield from question.messages([said.data], partial(_as_queued, said.event))
     finally:
         if not over:
             question.leave(event, body.get("session_hash", event))
 
 
-def _as_queued(kind: str, said: Any) -> dict[str, Any]:
+def _as_queued(kind: str, data: bytes | str) -> dict[str, Any]:
     """Return what /call says as the queue would have said it."""
+    said = parsed(data)
     if kind == "generating":
         return {"msg": "process_generating", "output": {"data": said}, "whole": True}
     if kind == "complete":

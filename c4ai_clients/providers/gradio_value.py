@@ -122,7 +122,10 @@ def _read_list(value: list[Any], at: Path, found: Found) -> None:
                 if text is not None:
                     found.text, found.path = text, path
         return
-    if not isinstance(value[last], dict) or "role" not in value[last]:
+    if not _is_message(value[last]):
+        # Parts of one content, none of which is a question of the user's.
+        if any(_is_pair(each) or _is_message(each) for each in value):
+            raise _OddError
         found.text, found.path = _content(value, at, found.files)
         return
     first = last + 1
@@ -142,6 +145,10 @@ def _read_list(value: list[Any], at: Path, found: Found) -> None:
         elif text is not None:
             found.text, found.path = text, path
     found.thought = "\n".join(thoughts)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value
 
 
 def _is_pair(value: Any) -> bool:

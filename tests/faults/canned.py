@@ -16,7 +16,7 @@ from c4ai_clients import H2O, AutonomousAI, C4AICommand, ChatClient, Qwen
 Body = tuple[str, bytes]  # content type and bytes
 
 
-def _recorded(case: str, *wanted: tuple[str, str]) -> dict[str, Body]:
+def recorded_steps(case: str, *wanted: tuple[str, str]) -> dict[str, Body]:
     """Return the first recorded answer of each method and part of a path."""
     found: dict[str, Body] = {}
     for method, part in wanted:
@@ -31,7 +31,7 @@ def _recorded(case: str, *wanted: tuple[str, str]) -> dict[str, Body]:
 
 
 def _chat_ui() -> dict[str, Body]:
-    steps = _recorded(
+    steps = recorded_steps(
         "chatui/B/first_and_second_turn", ("POST", "/conversation/"), ("GET", "/api/conversation/")
     )
     return {
@@ -45,7 +45,7 @@ def _chat_ui() -> dict[str, Body]:
 
 
 def _h2o() -> dict[str, Body]:
-    steps = _recorded(
+    steps = recorded_steps(
         "chatui/A/first_and_second_turn", ("POST", "/settings"), ("POST", "/conversation/")
     )
     return {
@@ -70,7 +70,7 @@ def _autonomous() -> dict[str, Body]:
 
 
 def _gradio() -> dict[str, Body]:
-    return _recorded("gradio/5.50.0/config", ("GET", "/config")) | _recorded(
+    return recorded_steps("gradio/5.50.0/config", ("GET", "/config")) | recorded_steps(
         "gradio/5.50.0/first_turn", ("POST", "/queue/join"), ("GET", "/queue/data")
     )
 
