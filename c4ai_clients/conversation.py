@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 from .errors import UsageError
 from .messages import Message, checked
-from .secret import Secret, forget_locals
+from .secret import Secret, withhold
 
 if TYPE_CHECKING:
     from .client import ChatClient
@@ -268,7 +268,7 @@ def _read(name: str) -> Any:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         data = b""
-        forget_locals(error)
+        withhold(error, ())
         raise UsageError(f"{name} holds no saved conversation: it is not JSON") from None
     if isinstance(record, dict) and _is_jar(record.get("cookies")):
         record["cookies"] = {key: Secret(value) for key, value in record["cookies"].items()}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
-__all__ = ["PLAIN_HEADERS", "Secret", "forget_locals", "hidden", "without"]
+from .errors import StatusError
+
+__all__ = ["PLAIN_HEADERS", "Secret", "hidden", "withhold"]
 
 # What says nothing secret by its standard meaning; any other header may.
 PLAIN_HEADERS = frozenset(
@@ -42,23 +45,38 @@ def hidden(value: _Value) -> _Value:
     return made  # type: ignore[no-any-return]
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
-    """Return *text* without the *secrets* that it quotes."""
-    for secret in secrets:
-        if len(secret) >= _SHORTEST:
-            text = text.replace(secret, "***")
-    return text
+def withhold(error: BaseException, secrets: Iterable[str]) -> None:
+    """Take what is secret out of an error, and out of what caused it.
 
-
-def forget_locals(error: BaseException) -> None:
-    """Clear the variables of all frames that have ended in *error*, and in what caused it.
-
-    Those of requests, urllib3 and http.client hold a request's headers and the
-    proxy's password, and tools that show tracebacks show variables.
+    The variables of all frames that have ended in it are cleared: those of
+    requests, urllib3 and http.client hold a request's headers and the proxy's
+    password, and tools that show tracebacks show variables. And *secrets* are
+    taken out of the words, since a server may say back what it was sent.
     """
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        seen.append(link)
+    secrets = set(secrets)
+    links, waiting = [], [error]
+    while waiting:
+        link = waiting.pop()
+        if any(link is seen for seen in links):
+            continue
+        links.append(link)
         traceback.clear_frames(link.__traceback__)
-        link = link.__cause__ or link.__context__
+        link.args = tuple(_without(each, secrets) for each in link.args)
+        if isinstance(link, StatusError):
+            link.body = _without(link.body, secrets)
+        others = (link.__cause__, link.__context__, *link.args)
+        waiting += [other for other in others if isinstance(other, BaseException)]
+
+
+def _without(said: Any, secrets: Iterable[str]) -> Any:
+    """Return *said* without the *secrets* that it quotes, whole or cut by an ellipsis."""
+    if not isinstance(said, str):
+        return said
+    for secret in secrets:
+        if len(secret) < _SHORTEST:
+            continue
+        for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            said = said.replace(form, "***")
+            for end in range(len(form) - 1, 3, -1) if "…" in said else ():
+                said = said.replace(form[:end] + "…", "***…")
+    return said

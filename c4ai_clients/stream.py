@@ -36,6 +36,7 @@ from .events import (
     Usage,
 )
 from .messages import Message, Upload, text_of
+from .secret import withhold
 
 if TYPE_CHECKING:
     from .conversation import Act, Conversation
@@ -373,6 +374,7 @@ class Stream:
         return False
 
     def _described(self, error: C4AIError) -> C4AIError:
+        withhold(error, self._call.withheld)
         error.partial = error.partial or self.text
         error.provider = error.provider or self.conversation.provider
         error.phase = error.phase or "message"

@@ -8,6 +8,7 @@ this file, ``connections`` and ``failures`` import requests or urllib3.
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import logging
 import os
@@ -32,12 +33,11 @@ from .errors import (
     C4AIError,
     IncompleteReplyError,
     ProtocolError,
-    StatusError,
     UsageError,
     quote,
 )
 from .failures import page_error, status_error, translated, wants_login
-from .secret import PLAIN_HEADERS, Secret, forget_locals, hidden, without
+from .secret import PLAIN_HEADERS, Secret, hidden, withhold
 
 __all__ = ["Answer", "Settings", "Transport"]
 
@@ -74,13 +74,13 @@ class Answer:
 
     def __init__(
         self,
-        response: requests.Response,
         call: Call,
+        response: requests.Response,
         release: Callable[[], None],
         sock: Clocked | None = None,
     ) -> None:
-        self._response = response
         self._call = call
+        self._response = response
         self._release = release
         self._socket = sock
         self.status = response.status_code
@@ -99,21 +99,20 @@ class Answer:
 
         ``read1`` gives what has come; ``iter_content`` and ``iter_lines`` hold
         it back where the body is not chunked (measured: up to 0.9 s).
+
+        Raises:
+            ProtocolError: It is encoded in a way that cannot be read, or goes
+                on and on without any content.
         """
         raw = self._response.raw
-        with translated():
-            while chunk := raw.read1(_PIECE, decode_content=True):
-                yield chunk
-
-    def read(self, limit: int = _JSON_LIMIT) -> bytes:
         self._check_encoding()
         barren = 0
-        """Return the whole body.
-
+        with translated():
+            while chunk := raw.read1(_PIECE, decode_content=True):
                 barren = 0 if self._call.fresh else barren + len(chunk)
                 self._call.check_barren(barren)
-        Raises:
-            ProtocolError: It is longer than *limit* bytes.
+                yield chunk
+
     def _check_encoding(self) -> None:
         """Refuse an encoding that urllib3 would hand on as if it were text."""
         known = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
@@ -121,6 +120,11 @@ class Answer:
             if encoding.strip() not in known:
                 raise ProtocolError(f"the answer is encoded as {quote(encoding)}, not asked for")
 
+    def read(self, limit: int = _JSON_LIMIT) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            ProtocolError: It is longer than *limit* bytes.
         """
         body = bytearray()
         for chunk in self.chunks():
@@ -191,6 +195,7 @@ class Transport:
         self._lock = threading.RLock()
         self._session: requests.Session | None = None
         self._environment: dict[str, Any] = {}
+        self._withheld: list[str] = []
         self._current = threading.local()
         self._hold_until = 0.0
         self._goodbyes: set[threading.Thread] = set()
@@ -366,9 +371,9 @@ class Transport:
         **how: Any,
     ) -> Answer:
         prepared = self._prepared(method, path, cookies or {}, **how)
-        call.withheld = [*_secrets(prepared), *(self._login or ())[1:]]
         with translated():
             session = self._open_session()
+            call.withheld = [*_secrets(prepared, how.get("data")), *self._withheld]
             for _ in range(_REDIRECTS):
                 answer = self._send(call, session, prepared)
                 if cookies is not None:
@@ -518,23 +523,25 @@ class Transport:
             session.merge_environment_settings(self.base_url, proxies, None, verify, cert)
         )
         self._environment.pop("stream")
-        used = requests.utils.select_proxy(self.base_url, self._environment["proxies"])
-        if used:
-            proxy_url(used)
+        self._environment["proxies"] = used = hidden(dict(self._environment["proxies"]))
+        self._withheld = [*(self._login or ())]
+        if proxy := requests.utils.select_proxy(self.base_url, used):
+            login = requests.utils.get_auth_from_url(proxy_url(proxy))
+            basic = base64.b64encode(":".join(login).encode()).decode()
+            self._withheld += hidden((login[1], basic))
         return session
 
     @contextlib.contextmanager
     def _described(self, call: Call, phase: str) -> Iterator[None]:
-        """Fill in what an error that passes does not know yet, and take out what is secret."""
+        """Fill in what an error that passes does not know yet; take out what is secret."""
         try:
             yield
         except BaseException as error:
-            forget_locals(error)
+            withhold(error, call.withheld)
             if isinstance(error, C4AIError):
                 error.provider = error.provider or self.settings.provider
                 error.phase = error.phase or phase
                 error.attempts = error.attempts or call.attempts
-                _withhold(error, call.withheld)
             raise
 
 
@@ -560,7 +567,7 @@ def proxy_url(url: object) -> Secret:
         try:
             parts = urllib3.util.parse_url(text)
         except urllib3.exceptions.LocationParseError as error:
-            forget_locals(error)
+            withhold(error, ())
         else:
             kind = parts.scheme or "http"
             known = not kind.startswith("socks") or kind in _SOCKS
@@ -579,26 +586,16 @@ def _cookie_value(value: Secret) -> Secret:
     return value
 
 
-def _secrets(prepared: requests.PreparedRequest) -> Iterator[str]:
-    """Yield what in a request's headers no error may quote back."""
+def _secrets(prepared: requests.PreparedRequest, form: Any) -> Iterator[str]:
+    """Yield what in a request's headers and form no error may quote back."""
+    if isinstance(form, dict):
+        yield from (value for value in form.values() if isinstance(value, Secret))
     for name, value in prepared.headers.items():
         text = value if isinstance(value, str) else value.decode("latin-1")
         if name.lower() == "cookie":
-            yield from (pair.partition("=")[2] for pair in text.split("; "))
+            yield from (Secret(pair.partition("=")[2] or pair) for pair in text.split("; "))
         elif name.lower() not in PLAIN_HEADERS:
-            yield text.rpartition(" ")[2]  # behind "Bearer" or "Basic"
-
-
-def _withhold(error: BaseException, secrets: list[str]) -> None:
-    """Take *secrets* out of what an error, and what caused it, quotes of a server's words."""
-    link: BaseException | None = error
-    while isinstance(link, C4AIError):
-        link.args = tuple(
-            without(each, secrets) if isinstance(each, str) else each for each in link.args
-        )
-        if isinstance(link, StatusError):
-            link.body = without(link.body, secrets)
-        link = link.__cause__
+            yield Secret(text.rpartition(" ")[2])  # behind "Bearer" or "Basic"
 
 
 def _keep_cookies(answer: Answer, cookies: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ PACKAGE = Path(c4ai_clients.__file__).parent
 MAY_IMPORT = {
     "_version": "",
     "errors": "",
-    "secret": "",
+    "secret": "errors",
     "events": "",
     "messages": "errors",
     "decoding": "errors",
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "connections": "clocks errors failures",
     "retrying": "clocks errors",
     "transport": "_version clocks connections decoding errors failures retrying secret",
-    "stream": "clocks conversation errors events messages",
+    "stream": "clocks conversation errors events messages secret",
     "conversation": "client errors messages secret stream",
     "client": "clocks conversation errors events messages retrying secret stream transport",
     "providers/*": "client clocks conversation decoding errors events messages secret stream",
