@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 from .errors import UsageError
-from .messages import Message, checked
+from .messages import Message, checked, text_of
 from .secret import Secret, withhold
 
 if TYPE_CHECKING:
@@ -152,6 +152,16 @@ class Conversation:
                 os.unlink(beside)
             raise
 
+    def export(self) -> str:
+        """Return it as Markdown: who said what, in order, and what was interrupted."""
+        parts = [f"_{self.provider or 'a server'}, {self.model or 'its model'}_"]
+        if self.system is not None:
+            parts.append("> " + self.system.replace("\n", "\n> "))
+        for said in self.messages:
+            cut = " (interrupted)" if said.get("interrupted") else ""
+            parts.append(f"**{said['role'].capitalize()}{cut}**\n\n{text_of(said)}")
+        return "\n\n".join(parts) + "\n"
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], client: ChatClient | None = None) -> Conversation:
         """Read a conversation that :meth:`save` wrote.
@@ -166,8 +176,14 @@ class Conversation:
         """
         name = os.fspath(path)
         record = _read(name)
-        if not isinstance(record, dict) or record.get("format") != _FORMAT:
-            raise UsageError(f"{name} holds no saved conversation of this version")
+        written = record.get("format") if isinstance(record, dict) else None
+        if type(written) is int and written > _FORMAT:
+            raise UsageError(
+                f"{name} was saved by a newer c4ai_clients (its format is {written}, the newest "
+                f"known here {_FORMAT}): pip install --upgrade c4ai-clients"
+            )
+        if written != _FORMAT:
+            raise UsageError(f"{name} holds no saved conversation")
         loaded = cls(None)
         for key, fits in _FIELDS.items():
             value = record.get(key)

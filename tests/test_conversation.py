@@ -84,6 +84,28 @@ def test_load__what_is_no_conversation(tmp_path: Path, content: str) -> None:
         Conversation.load(tmp_path / "missing")
 
 
+def test_load__of_a_newer_version(tmp_path: Path) -> None:
+    """A file that a newer version wrote is refused by saying so."""
+    (tmp_path / "talk.json").write_text('{"format": 2, "messages": []}')
+    with pytest.raises(UsageError, match="saved by a newer c4ai_clients .*upgrade"):
+        Conversation.load(tmp_path / "talk.json")
+
+
+def test_export__who_said_what() -> None:
+    """The Markdown holds every word in order, and says what was interrupted."""
+    talk = Conversation(None, system="Be brief.\nBe kind.", model="m")
+    talk.provider = "h2o"
+    talk.messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Why?"}]},
+        {"role": "assistant", "content": "# Because\n\nof Ray", "interrupted": True},
+    ]
+
+    assert (
+        "_h2o, m_\n\n> Be brief.\n> Be kind.\n\n**User**\n\nWhy?\n\n"
+        "**Assistant (interrupted)**\n\n# Because\n\nof Ray\n"
+    ) == talk.export()
+
+
 def test_load__not_with_another_server(tmp_path: Path, emulator: Emulator) -> None:
     """Ids and cookies of one server are no other's business."""
     with C4AICommand(emulator.url("chat-ui")) as client:

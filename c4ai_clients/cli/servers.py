@@ -1,0 +1,171 @@
+"""Which server a command asks, and as which provider: flags, a file, the environment."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+import c4ai_clients
+
+from ..client import ChatClient
+from ..conversation import Conversation
+from ..errors import UsageError
+from ..retrying import RetryPolicy
+
+__all__ = [
+    "LOCAL",
+    "LOCAL_PACE",
+    "PROVIDERS",
+    "connected",
+    "emulator",
+    "model_option",
+    "option",
+    "protocol",
+    "server_options",
+    "sources",
+]
+
+LOCAL = "the local emulator answers, not a model: it makes its answers up"
+LOCAL_PACE = 0.02
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _providers() -> dict[str, type[ChatClient]]:
+    named = [getattr(c4ai_clients, name) for name in c4ai_clients.__all__]
+    kinds = [kind for kind in named if isinstance(kind, type) and issubclass(kind, ChatClient)]
+    return {kind.provider: kind for kind in kinds if kind.provider}
+
+
+PROVIDERS = _providers()
+
+
+def option(*names: str, env: str | None = None, **how: Any) -> Callable[[_Command], _Command]:
+    """Return an option; what the environment says for it is never shown."""
+    return click.option(*names, envvar=env, show_envvar=env is not None, show_default=False, **how)
+
+
+def _models_of(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    kind = PROVIDERS.get(ctx.params.get("provider") or "c4ai-command")
+    names = (*kind.built_in_models, *kind.model_aliases) if kind is not None else ()
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+_WHOM = "Whom to ask; c4ai-command, or what answers at --url where only that is given."
+_KEY = "Sent as a bearer token; others can read it here, but not in the environment."
+_SERVER = (
+    option("--provider", type=click.Choice(list(PROVIDERS)), env="C4AI_PROVIDER", help=_WHOM),
+    option("--url", env="C4AI_URL", help="The server; the provider's public one by default."),
+    option("--local", is_flag=True, help="Try it out: start an emulator here, and ask that."),
+    option("--api-key", env="C4AI_API_KEY", help=_KEY),
+    option("--proxy", env="C4AI_PROXY", help="URL of an http, https or socks proxy."),
+    option("--timeout", type=float, help="Seconds for connecting, and for each wait."),
+    option("-v", "--verbose", count=True, help="Show the log; -vv shows all of it."),
+)
+
+
+def server_options(command: _Command) -> _Command:
+    """Give a command the options that say whom to ask."""
+    for each in reversed(_SERVER):
+        command = each(command)
+    return command
+
+
+def model_option(words: str) -> Callable[[_Command], _Command]:
+    """Return the option that names a model; the shell completes those built in."""
+    return option("--model", env="C4AI_MODEL", shell_complete=_models_of, help=words)
+
+
+def protocol(kind: type[ChatClient]) -> str:
+    """Return the name of a client's protocol: a preset stands below its protocol's class."""
+    return [
+        above.provider for above in kind.__mro__ if issubclass(above, ChatClient) and above.provider
+    ][-1]
+
+
+@contextlib.contextmanager
+def emulator(protocols: list[str], **settings: Any) -> Iterator[Any]:
+    """Run an emulator as long as the block takes."""
+    from ..emulator import Emulator  # not needed to ask a real server
+
+    try:
+        running = Emulator(protocols, **settings).start()
+    except (ValueError, OSError) as error:
+        raise UsageError(f"the emulator cannot start: {error}") from error
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def sources(ctx: click.Context) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the flags say, and what the environment says beside them."""
+    flags, usual = {}, {}
+    for each in ctx.command.params:
+        name = str(each.name)
+        if value := each.resolve_envvar_value(ctx):
+            usual[name] = value
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flags[name] = ctx.params[name]
+            if flags[name] == "" and name != "system":
+                raise UsageError(f"{each.opts[0]} is empty: leave it out, or give a value")
+    return flags, usual
+
+
+@contextlib.contextmanager
+def connected(
+    ctx: click.Context,
+    saved: Conversation | None = None,
+    words: Callable[[str], None] = lambda _: None,
+) -> Iterator[ChatClient]:
+    """Give the client that is asked for, and the emulator behind it where that is."""
+    flags, usual = sources(ctx)
+    name = flags.get("provider") or (saved and saved.provider) or usual.get("provider")
+    if usual.get("provider", name) != name:  # its URL, key and model are for another server
+        usual = {"proxy": usual.get("proxy")}
+    local = bool(flags.get("local"))
+    if local:
+        if "url" in flags or "proxy" in flags:
+            raise UsageError("--local asks its own server: leave --url and --proxy out")
+        usual = {"model": usual.get("model")}
+    url = None if local else flags.get("url") or (saved and saved.url) or usual.get("url")
+    key = flags.get("api_key") or usual.get("api_key")
+    settings: dict[str, Any] = {
+        "model": flags.get("model") or (None if saved else usual.get("model")),
+        "api_key": key,
+        "proxy": flags.get("proxy") or usual.get("proxy"),
+        "timeout": flags.get("timeout"),
+        "retry": RetryPolicy(on_wait=lambda s, _: words(f"trying again in {s:.0f} s")),
+    }
+    with contextlib.ExitStack() as stack:
+        if url and not name:
+            yield stack.enter_context(c4ai_clients.connect(url, **settings))
+            return
+        kind = _kind(name or "c4ai-command", saved)
+        if not local and not (url or kind.default_url):
+            raise UsageError(f"{kind.provider} has no server of its own: say which with --url")
+        if key and url not in (None, flags.get("url"), usual.get("url"), kind.default_url):
+            raise UsageError(
+                f"that conversation is with {url}: say --url {url} to send the key there"
+            )
+        if local:
+            running = stack.enter_context(emulator([protocol(kind)], pace=LOCAL_PACE))
+            url = running.url(kind.provider)
+        yield stack.enter_context(kind(url, trust_env=not local, **settings))
+
+
+def _kind(name: str, saved: Conversation | None) -> type[ChatClient]:
+    kind = PROVIDERS.get(name)
+    theirs = PROVIDERS.get(saved.provider) if saved is not None else kind
+    if kind is None or theirs is None:
+        raise UsageError(f"no provider {name!r}; there are: {', '.join(PROVIDERS)}")
+    if protocol(kind) != protocol(theirs):
+        raise UsageError(
+            f"that conversation is with {theirs.provider}: leave --provider out, "
+            "or name another file"
+        )
+    return kind

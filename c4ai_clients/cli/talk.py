@@ -1,0 +1,277 @@
+"""A talk in the terminal: a line that is typed is asked, or is a command."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import platformdirs
+
+from ..client import ChatClient
+from ..conversation import Conversation
+from ..errors import C4AIError, ModelNotFoundError, UsageError
+from ..stream import Stream
+from .screen import Screen
+from .servers import LOCAL
+from .terminal import tell
+
+__all__ = ["Session", "Talk"]
+
+_KEPT_LINES = 2000
+_FENCE = '"""'
+_Written = TypeVar("_Written")
+
+
+@dataclass
+class Session:
+    """A client, where its answers go, and the conversation, if it is kept.
+
+    Attributes:
+        path: The file that the conversation is kept in.
+        next: What the next question takes beside its text.
+    """
+
+    client: ChatClient
+    screen: Screen
+    path: str | None = None
+    local: bool = False
+    conversation: Conversation | None = None
+    next: Mapping[str, Any] = field(default_factory=dict)
+
+    def ask(self, question: str) -> None:
+        """Ask, show the answer, and keep what came of it."""
+        self.show(self.client.stream(question, conversation=self.conversation, **self.next))
+
+    def show(self, stream: Stream) -> None:
+        """Show an answer, and keep what came of it."""
+        if self.local:
+            tell(LOCAL)
+        self.local, self.next = False, {}
+        try:
+            with stream:
+                self.screen.show(stream)
+        finally:
+            if self.conversation is not None:
+                self.conversation = stream.conversation
+                if self.path and self.conversation.messages:
+                    written(self.path, self.conversation.save)
+
+
+def written(path: str, write: Callable[[str], _Written]) -> _Written:
+    """Have *write* write to *path*, or say in a sentence why it cannot."""
+    try:
+        return write(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+class Talk:
+    """Reads what is typed until that ends.
+
+    The methods named ``do_`` are its commands; their docstrings are the help.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._screen = session.screen
+        self._client = session.client
+
+    def run(self) -> None:
+        """Ask what is typed until ``/quit`` or the end of input."""
+        with _line_editing(self._completions) as remember:
+            self._screen.note(
+                f"{self._client.provider}, {self._client.base_url}; "
+                "/help tells what there is, /quit or Ctrl-D ends"
+            )
+            while (typed := self._read()) is not None and typed.strip() != "/quit":
+                remember()
+                try:
+                    self._do(typed)
+                except KeyboardInterrupt:
+                    self._screen.note("stopped; what came of the answer is kept")
+                except C4AIError as error:
+                    tell(str(error))
+
+    def _read(self) -> str | None:
+        """Return what is typed: a line, or the lines between two fences."""
+        line = self._screen.read("> ")
+        if line is None or not line.startswith(_FENCE):
+            return line
+        lines = [line.rstrip("\n")[len(_FENCE) :]]
+        while not lines[-1].endswith(_FENCE):
+            more = self._screen.read(". ")
+            if more is None:
+                return None
+            lines.append(more.rstrip("\n"))
+        # As text, even where it begins like a command.
+        return " " + "\n".join(lines).removesuffix(_FENCE).strip("\n")
+
+    def _do(self, typed: str) -> None:
+        command = re.match(r"/([a-z]+)(?:\s+(.*))?\Z", typed.rstrip(), re.DOTALL)
+        if command is None:
+            if typed.strip():
+                self._session.ask(typed.strip())
+            return
+        does = getattr(self, f"do_{command[1]}", None)
+        if does is None:
+            raise UsageError(
+                f"no command /{command[1]}: /help lists them; "
+                "a line that begins with a space is asked as it is"
+            )
+        does(command[2] or "")
+
+    @property
+    def _conversation(self) -> Conversation:
+        return self._session.conversation or self._client.conversation()
+
+    def _set(self, **settings: Any) -> None:
+        self._session.next = {**self._session.next, **settings}
+
+    def do_regenerate(self, _: str) -> None:
+        """/regenerate: ask the last question again; the new answer takes the old one's place."""
+        self._session.show(self._conversation.regenerate(**self._session.next))
+
+    def do_continue(self, _: str) -> None:
+        """/continue: have the last answer go on where it stopped."""
+        self._session.show(self._conversation.continue_(**self._session.next))
+
+    def do_edit(self, text: str) -> None:
+        """/edit [TEXT]: put the last question in other words; without TEXT it is there to edit."""
+        asked = [m["content"] for m in self._conversation.messages if m["role"] == "user"]
+        if not asked:
+            raise UsageError("nothing has been asked yet")
+        if not text:
+            with _typed_already(asked[-1] if isinstance(asked[-1], str) else ""):
+                text = (self._screen.read("edit> ") or "").strip()
+        if text:
+            self._session.show(self._conversation.edit(text, **self._session.next))
+
+    def do_model(self, name: str) -> None:
+        """/model [NAME]: ask another model from now on; without NAME the models are listed."""
+        now = self._session.next.get("model") or self._conversation.model
+        if not name:
+            for model in self._client.models():
+                self._screen.note(f"{'*' if model.id == now else ' '} {model.id}")
+            return
+        try:
+            self._set(model=self._client.get_model(name))
+        except ModelNotFoundError:
+            self._client.models()  # the server may know more than is built in
+            self._set(model=self._client.get_model(name))
+        self._screen.note(f"the next question goes to {self._session.next['model']}")
+
+    def do_system(self, text: str) -> None:
+        """/system [TEXT]: give another system prompt; without TEXT the present one is shown."""
+        if text:
+            self._set(system=text)
+        now = self._session.next.get("system", self._conversation.system)
+        self._screen.note(f"the system prompt is: {now}" if now else "there is no system prompt")
+
+    def do_file(self, path: str) -> None:
+        """/file PATH: send a file along with the next question; may be repeated."""
+        path = os.path.expanduser(path)
+        if not os.path.isfile(path):
+            raise UsageError(f"there is no file {path!r}" if path else "which file? /file PATH")
+        self._set(files=(*self._session.next.get("files", ()), path))
+        self._screen.note(f"{os.path.basename(path)} goes along with the next question")
+
+    def do_save(self, path: str) -> None:
+        """/save FILE: keep the conversation in FILE from now on; FILE.md is written once."""
+        path = os.path.expanduser(path) or self._session.path or ""
+        if not path:
+            raise UsageError("in which file? /save FILE")
+        if path.endswith(".md"):
+            written(path, self._export)
+        else:
+            written(path, self._conversation.save)
+            self._session.path = path
+        self._screen.note(f"saved in {path}")
+
+    def do_new(self, _: str) -> None:
+        """/new: begin a new conversation with the same model and system prompt."""
+        self._session.conversation = self._conversation.fork(0)
+        self._session.path = None
+
+    def do_help(self, _: str) -> None:
+        """/help: show this."""
+        told = [getattr(self, f"do_{name}").__doc__.split(": ") for name in _COMMANDS]
+        for command, does in (*told, ("/quit", "end; so does Ctrl-D.")):
+            self._screen.note(f"{command:<15} {does}")
+        self._screen.note(f"{_FENCE:<15} begins a question of several lines, and ends it")
+        self._screen.note(f"{'Ctrl-C':<15} stops an answer; what came of it is kept")
+
+    def _export(self, path: str) -> None:
+        with open(path, "w", encoding="utf-8") as opened:
+            opened.write(self._conversation.export())
+
+    def _completions(self, line: str, word: str) -> list[str]:
+        """Return what *word*, the last one of *line*, may become."""
+        command, space, _ = line.partition(" ")
+        if not space:
+            names = (f"/{name} " for name in (*_COMMANDS, "quit"))
+        elif command in ("/file", "/save"):
+            found = glob.iglob(glob.escape(os.path.expanduser(word)) + "*")
+            return sorted(f"{name}/" if os.path.isdir(name) else name for name in found)
+        elif command == "/model":
+            listed = (*self._client.built_in_models, *self._client.model_aliases)
+            names = (name for name in dict.fromkeys(listed))
+        else:
+            return []
+        return [name for name in names if name.startswith(word)]
+
+
+_COMMANDS = tuple(name.removeprefix("do_") for name in vars(Talk) if name.startswith("do_"))
+
+
+@contextlib.contextmanager
+def _line_editing(completions: Callable[[str, str], list[str]]) -> Iterator[Callable[[], None]]:
+    """Give ``input()`` line editing, completion and a history that lasts, where Python can.
+
+    Yields what puts the line typed last into the history's file.
+    """
+    try:
+        import readline
+    except ImportError:
+        yield lambda: None
+        return
+    history = platformdirs.user_state_path("c4ai_clients") / "history"
+    with contextlib.suppress(OSError):
+        history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        history.touch(mode=0o600)
+        readline.read_history_file(history)
+        if readline.get_current_history_length() > _KEPT_LINES:
+            readline.set_history_length(_KEPT_LINES // 2)
+            readline.write_history_file(history)
+
+    def remember() -> None:
+        with contextlib.suppress(OSError, AttributeError):  # editline cannot append
+            readline.append_history_file(1, history)
+
+    def complete(word: str, state: int) -> str | None:
+        found = completions(readline.get_line_buffer(), word)
+        return found[state] if state < len(found) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" ")
+    readline.parse_and_bind("tab: complete")
+    readline.parse_and_bind("set enable-bracketed-paste on")  # lines that are pasted stay one text
+    yield remember
+
+
+@contextlib.contextmanager
+def _typed_already(text: str) -> Iterator[None]:
+    """Have the next line begin with *text*, there to be edited."""
+    try:
+        import readline
+    except ImportError:
+        raise UsageError("say it in one line: /edit TEXT") from None
+    readline.set_startup_hook(lambda: readline.insert_text(text))
+    try:
+        yield
+    finally:
+        readline.set_startup_hook()

@@ -1,0 +1,63 @@
+"""Standard input, output and error: what may be written there, and how."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import sys
+from typing import Any
+
+__all__ = ["clean", "is_terminal", "one_line", "set_streams", "show_log", "tell"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+_logger = logging.getLogger("c4ai_clients")
+
+
+def set_streams() -> None:
+    """Have no character fail: UTF-8 into pipes, the console's own encoding else."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            if stream is sys.stdin or stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+
+
+def is_terminal(stream: Any) -> bool:
+    """Tell whether somebody looks at *stream*; without one it is None."""
+    return stream is not None and bool(stream.isatty())
+
+
+def clean(text: str) -> str:
+    """Return *text* without what would move a terminal's cursor, or do worse."""
+    return _CONTROL.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """Return *text* cleaned and on one line."""
+    return clean(" ".join(text.split()))
+
+
+def tell(sentence: str) -> None:
+    """Say one line on standard error."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody is there to be told
+            print(f"c4ai: {one_line(sentence)}", file=sys.stderr, flush=True)
+
+
+class _Lines(logging.Formatter):
+    """Writes the log without control characters: what it quotes is a stranger's too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record))
+
+
+def show_log(verbose: int) -> None:
+    """Show the log on standard error: waits and retries, or all of it."""
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Lines("%(relativeCreated)6.0f ms  %(message)s"))
+        _logger.addHandler(handler)
+        _logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
