@@ -142,10 +142,7 @@ def connected(
         "retry": RetryPolicy(on_wait=lambda s, _: words(f"trying again in {s:.0f} s")),
     }
     with contextlib.ExitStack() as stack:
-        if url and not name:
-            yield stack.enter_context(c4ai_clients.connect(url, **settings))
-            return
-        kind = _kind(name or "c4ai-command", saved)
+        kind = _kind(name or ("chat-ui" if url else "c4ai-command"), saved)
         if not local and not (url or kind.default_url):
             raise UsageError(f"{kind.provider} has no server of its own: say which with --url")
         if key and url not in (None, flags.get("url"), usual.get("url"), kind.default_url):
