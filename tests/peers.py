@@ -179,3 +179,23 @@ def behind_tls(
             handle(secure)
 
     return secured
+
+
+def http(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
+    """Return an answer's bytes."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + body
+
+
+def routed(routes: dict[str, bytes], seen: list[bytes]) -> Callable[[socket.socket], None]:
+    """Answer by the longest beginning of ``METHOD /path`` that fits, else 404; note requests."""
+
+    def handle(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            seen.append(request)
+            line = request.partition(b" HTTP/")[0].decode("latin-1")
+            fitting = [route for route in routes if line.startswith(route)]
+            missing = http(b"no", status="404 Not Found")
+            connection.sendall(routes[max(fitting, key=len)] if fitting else missing)
+
+    return handle
