@@ -228,7 +228,8 @@ class Transport:
                 ask for, is repeated only where the server cannot have taken it.
             **how: See :meth:`_prepared`, and *refusal*, which makes the error
                 of an answer that refuses where the provider knows more than
-                its status says.
+                its status says. With *as_it_is* a refusal, a web page and a
+                redirect are answers as any other, and not followed.
         """
         answer = self._run(call, phase, preparing, lambda: self._attempt(call, method, path, **how))
         try:
@@ -368,6 +369,7 @@ class Transport:
         *,
         cookies: dict[str, str] | None = None,
         refusal: Refusal | None = None,
+        as_it_is: bool = False,
         **how: Any,
     ) -> Answer:
         prepared = self._prepared(method, path, cookies or {}, **how)
@@ -378,14 +380,14 @@ class Transport:
                 answer = self._send(call, session, prepared)
                 if cookies is not None:
                     _keep_cookies(answer, cookies)
-                onward = self._onward(prepared, answer)
+                onward = None if as_it_is else self._onward(prepared, answer)
                 if onward is None:
                     break
                 answer.beginning()  # so that the connection is kept
                 answer.close()
                 prepared.url = onward
         page = answer.content_type == "text/html"
-        if answer.status < 300 and not page:
+        if as_it_is or (answer.status < 300 and not page):
             return answer
         try:
             body = answer.beginning()

@@ -159,7 +159,8 @@ class Gradio(Service):
         exchange.send(200, _JSON, body)
 
     def _page(self, exchange: Exchange) -> None:
-        exchange.send(200, _HTML, b"<!doctype html>\n<html><body></body></html>\n")
+        body = b"<!doctype html>\n<html><script>window.gradio_config = {};</script></html>\n"
+        exchange.send(200, _HTML, body)
 
     def _info(self, exchange: Exchange) -> None:
         named: dict[str, object] = {f"/{name}": {} for name in self._app.chats.values()}

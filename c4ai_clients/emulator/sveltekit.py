@@ -61,6 +61,7 @@ def page(title: str = "HuggingChat") -> bytes:
     return (
         '<!doctype html>\n<html lang="en" class="h-full">\n\t<head>\n'
         f'\t\t<meta charset="utf-8" />\n\t\t<title>{title}</title>\n'
+        '\t\t<link href="/_app/immutable/entry/start.0.js" rel="modulepreload">\n'
         "\t</head>\n\t<body></body>\n</html>\n"
     ).encode()
 

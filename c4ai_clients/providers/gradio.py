@@ -51,7 +51,6 @@ from .gradio_websocket import talked
 
 __all__ = ["Gradio", "Qwen"]
 
-_PROTOCOLS = ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1", "sse_v3")
 # Components may hold their values: galleries, examples, whole tables.
 _CONFIG_LIMIT = 8 << 20
 _HASH = re.compile(r"[a-z0-9]{10}")
@@ -264,18 +263,10 @@ class Gradio(ChatClient):
             refusal=refusal,
         )
         try:
-            chat = find_chat(config, api_name=self.api_name, fn_index=self.fn_index)
+            return find_chat(config, api_name=self.api_name, fn_index=self.fn_index)
         except UsageError as error:
             error.provider, error.phase = self.provider, "config"
             raise
-        if chat.protocol not in _PROTOCOLS:
-            raise UsageError(
-                f"this app's queue speaks {chat.protocol}, which is not spoken here yet; "
-                f"spoken are {', '.join(_PROTOCOLS)} (Gradio 3.50 to 6)",
-                provider=self.provider,
-                phase="config",
-            )
-        return chat
 
     def _log_in(self, call: Call, user: str, password: str) -> None:
         """Log in; the answer's cookies are the login from then on."""

@@ -18,6 +18,7 @@ from .gradio_chat import FILE_INPUTS, Chat, Input
 
 __all__ = ["find_chat"]
 
+_PROTOCOLS = ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1", "sse_v3")
 _TEXT_INPUTS = ("textbox", "multimodaltextbox")
 _TEXT_OUTPUTS = ("textbox", "json", "markdown", "html", "code")
 _MANY = ("multiple", "directory")
@@ -34,7 +35,8 @@ def find_chat(config: Any, *, api_name: str | None = None, fn_index: int | None 
         fn_index: Which listener, by its number.
 
     Raises:
-        UsageError: There is none, or several; names those that there are.
+        UsageError: There is none, or several; names those that there are. Or
+            the app's queue speaks what is not spoken here.
         ProtocolError: It is no config of Gradio's.
     """
     app = _App(config)
@@ -128,6 +130,12 @@ class _App:
     def chat(self, at: _Listener) -> Chat:
         """Return how to speak to a listener."""
         config = self._config
+        protocol = quote(config.get("protocol") or "ws")
+        if protocol not in _PROTOCOLS:
+            raise UsageError(
+                f"this app's queue speaks {protocol}, which is not spoken here yet; "
+                f"spoken are {', '.join(_PROTOCOLS)} (Gradio 3.50 to 6)"
+            )
         version = tuple(map(int, _NUMBER.findall(string(config.get("version")))[:2]))
         output = self._first(at.outputs, "chatbot")
         if output is None:
@@ -144,7 +152,7 @@ class _App:
             fn_index=at.fn_index,
             inputs=inputs,
             output=output or 0,
-            protocol=quote(config.get("protocol") or "ws"),
+            protocol=protocol,
             trigger_id=at.target,
             prefix=string(config.get("api_prefix")),
             version=version,
