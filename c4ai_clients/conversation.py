@@ -192,7 +192,10 @@ class Conversation:
             setattr(loaded, key, value)
         if not loaded.url and (loaded.id or loaded.cookies):
             raise UsageError(f"{name} does not say whose its id and cookies are")
-        loaded.messages = [{**said, **checked(said, at)} for at, said in enumerate(loaded.messages)]
+        loaded.messages = [
+            checked(said, at) | ({"interrupted": True} if said.get("interrupted") is True else {})
+            for at, said in enumerate(loaded.messages)
+        ]
         loaded.client = client
         if client is not None:
             loaded.check(client)
