@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "providers/*": "client clocks conversation decoding errors events messages secret stream",
     "ahead": "errors events stream",
     "threads": "ahead errors events stream",
+    "answers": "errors events threads",
     "prompts": "errors",
     "records": "errors prompts stream",
     "batch": "*",
