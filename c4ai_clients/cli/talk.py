@@ -14,7 +14,7 @@ import platformdirs
 
 from ..client import ChatClient
 from ..conversation import Conversation
-from ..errors import C4AIError, ModelNotFoundError, UsageError
+from ..errors import C4AIError, UsageError
 from ..stream import Stream
 from .screen import Screen
 from .servers import LOCAL
@@ -51,10 +51,15 @@ class Session:
         """Show an answer, and keep what came of it."""
         if self.local:
             tell(LOCAL)
-        self.local, self.next = False, {}
+        self.local = False
+        files, self.next = self.next.get("files", ()), {}
         try:
             with stream:
                 self.screen.show(stream)
+        except C4AIError as error:
+            if not error.partial:
+                self.next = {"files": files}  # to be sent with the next try
+            raise
         finally:
             if self.conversation is not None:
                 self.conversation = stream.conversation
@@ -158,11 +163,8 @@ class Talk:
             for model in self._client.models():
                 self._screen.note(f"{'*' if model.id == now else ' '} {model.id}")
             return
-        try:
-            self._set(model=self._client.get_model(name))
-        except ModelNotFoundError:
-            self._client.models()  # the server may know more than is built in
-            self._set(model=self._client.get_model(name))
+        self._client.models()  # the server may know more than is built in
+        self._set(model=self._client.get_model(name))
         self._screen.note(f"the next question goes to {self._session.next['model']}")
 
     def do_system(self, text: str) -> None:
@@ -173,10 +175,14 @@ class Talk:
         self._screen.note(f"the system prompt is: {now}" if now else "there is no system prompt")
 
     def do_file(self, path: str) -> None:
-        """/file PATH: send a file along with the next question; may be repeated."""
+        """/file [PATH]: send a file along with the next question; without PATH none goes along."""
+        if not path:
+            self._set(files=())
+            self._screen.note("no file goes along with the next question")
+            return
         path = os.path.expanduser(path)
         if not os.path.isfile(path):
-            raise UsageError(f"there is no file {path!r}" if path else "which file? /file PATH")
+            raise UsageError(f"there is no file {path!r}")
         self._set(files=(*self._session.next.get("files", ()), path))
         self._screen.note(f"{os.path.basename(path)} goes along with the next question")
 
