@@ -54,7 +54,9 @@ def test_commands__go_on_in_the_conversation(tmp_path: Path) -> None:
         )
         assert 0 == terminal.status()
 
-        assert ["one", "one", "uno", "two", "/usr is what?", "a\nb"] == emulator.prompts
+        # Another system prompt is another conversation of the server's, told what was said.
+        retold = "User: uno\nAssistant: Third.\nUser: two\nAssistant:"
+        assert ["one", "one", "uno", retold, "/usr is what?", "a\nb"] == emulator.prompts
     said = json.loads(kept.read_text())
     assert "Be brief." == said["system"]
     assert ["uno", "two", "/usr is what?", "a\nb"] == [m["content"] for m in said["messages"][::2]]
