@@ -233,7 +233,7 @@ class Transport:
         """
         answer = self._run(call, phase, preparing, lambda: self._attempt(call, method, path, **how))
         try:
-            with self._described(call, phase):
+            with self.described(call, phase):
                 yield answer
         finally:
             answer.close()
@@ -298,7 +298,7 @@ class Transport:
         def say() -> None:
             call = Call(_GOODBYE)
             try:
-                with self._described(call, phase):
+                with self.described(call, phase):
                     if wanted is not None and not wanted(call):
                         return
                     answer = self._attempt(call, method, path, **how)
@@ -346,12 +346,12 @@ class Transport:
             if hold > 0:
                 call.sleep(hold)
             call.attempts += 1
-            with self._described(call, phase):
+            with self.described(call, phase):
                 return attempt()
 
         self._begin_if_forked()
         call.attempts = 0
-        with self._described(call, phase):
+        with self.described(call, phase):
             return retrying.run(
                 counted, self.settings.retry, call, preparing=preparing, hold=self._hold
             )
@@ -534,8 +534,11 @@ class Transport:
         return session
 
     @contextlib.contextmanager
-    def _described(self, call: Call, phase: str) -> Iterator[None]:
-        """Fill in what an error that passes does not know yet; take out what is secret."""
+    def described(self, call: Call, phase: str) -> Iterator[None]:
+        """Fill in what an error that passes does not know yet; take out what is secret.
+
+        Whoever judges an answer after it was fetched does it within this, too.
+        """
         try:
             yield
         except BaseException as error:

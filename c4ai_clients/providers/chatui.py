@@ -129,7 +129,7 @@ class ChatUI(ChatClient):
 
     def models(self) -> list[Model]:
         """Return the models that the server lists (``GET /api/models``)."""
-        listed = self._server.models(Call(self.timeout))
+        listed = Models(self._server.models(Call(self.timeout)))
         self._listed = tuple(model.id for model in listed)
         return listed
 
@@ -143,15 +143,13 @@ class ChatUI(ChatClient):
             session: The conversation whose session is meant.
         """
         cookies = dict(session.cookies) if session is not None else {}
-        listed = self._fetch(
-            "GET", "/api/conversations", phase="conversations", cookies=cookies, authorize=False
+        call, phase = Call(self.timeout), "conversations"
+        listed = self._transport.fetch(
+            call, "GET", "/api/conversations", phase=phase, cookies=cookies, authorize=False
         )
-        if not isinstance(listed, list):
-            raise ProtocolError(
-                f"the server lists no conversations: {quote(listed)}",
-                provider=self.provider,
-                phase="conversations",
-            )
+        with self._transport.described(call, phase):
+            if not isinstance(listed, list):
+                raise ProtocolError(f"the server lists no conversations: {quote(listed)}")
         return [
             self._known(row["id"], str(row.get("modelId") or row.get("model") or ""), cookies)
             for row in listed
@@ -170,7 +168,8 @@ class ChatUI(ChatClient):
         opened = self._known(id, "", dict(session.cookies) if session is not None else {})
         call = Call(self.timeout)
         found = self._server.conversation(call, opened)
-        tree = messages_of(found)
+        with self._transport.described(call, "conversation"):
+            tree = messages_of(found)
         told = found.get("json", found)
         opened.model = str(told.get("modelId") or told.get("model") or self.model or "")
         if tree and tree[0].get("from") == "system":

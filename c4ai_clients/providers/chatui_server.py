@@ -52,12 +52,9 @@ class Server:
             listed = self._told_openly(call, "/api/models", phase="models")
         except (NotFoundError, ProtocolError) as error:
             raise self.explained(call, error) from error
-        if not isinstance(listed, list):
-            raise ProtocolError(
-                f"the server lists no models: {quote(listed)}",
-                provider=self._transport.settings.provider,
-                phase="models",
-            )
+        with self._transport.described(call, "models"):
+            if not isinstance(listed, list):
+                raise ProtocolError(f"the server lists no models: {quote(listed)}")
         models = [_model(row) for row in listed if isinstance(row, dict)]
         self.offered = tuple(model for model in models if model.id)
         return list(self.offered)

@@ -280,6 +280,55 @@ def test_failure__shows_no_secret(
     assert threading.active_count() < 20
 
 
+VERBS: dict[str, Callable[[Any], object]] = {
+    "models": lambda client: client.models(),
+    "conversations": lambda client: client.conversations(),
+    "open": lambda client: client.open("abc"),
+    "delete": lambda client: deleted(client),
+    "h2o-models": lambda client: client.models(),
+    "describe": lambda client: client.describe(),
+}
+
+
+def deleted(client: ChatClient) -> None:
+    talk = client.conversation()
+    talk.id = "abc"
+    talk.delete()
+
+
+def error_of_verb(client: ChatClient, verb: str) -> C4AIError | None:
+    try:
+        VERBS[verb](client)
+    except C4AIError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_verb__shows_no_secret(
+    verb: str, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What belongs to no turn is as quiet when it fails."""
+    caplog.set_level(1)
+    name = {"h2o-models": "h2o", "describe": "qwen"}.get(verb, "c4ai-command")
+    failed, found = 0, []
+    for kind in ANSWERS:
+        with peers.listening(failing(kind)) as at:
+            for source in ("key", "headers", "proxy"):
+                with made(name, source, at) as client:
+                    error = error_of_verb(client, verb)
+                if error is not None:
+                    failed += 1
+                    # JSON of another shape stands in the variables of who asked for it.
+                    variables = "traceback with variables" if kind == "json" else ""
+                    rows = (row for row in places_of_error(error) if row[0] != variables)
+                    found += [f"{kind}, {source}, {place}" for place in found_in(rows)]
+    found += found_in({"log": caplog.text})
+
+    assert [] == found
+    assert failed >= 10
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_turn__shows_no_secret(
     name: str,
