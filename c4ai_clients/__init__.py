@@ -6,6 +6,7 @@ from ._version import __version__
 from .client import ChatClient, Model
 from .clocks import Timeout
 from .conversation import Conversation
+from .detect import connect
 from .errors import (
     AuthError,
     C4AIError,
@@ -62,6 +63,7 @@ __all__ = [
     "TransportError",
     "UsageError",
     "__version__",
+    "connect",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -30,7 +30,10 @@ MAY_IMPORT = {
     "stream": "clocks conversation errors events messages secret",
     "conversation": "client errors messages secret stream",
     "client": "clocks conversation errors events messages retrying secret stream transport",
-    "providers/*": "client clocks conversation decoding errors events messages secret stream",
+    "providers/*": "client clocks conversation decoding errors events messages secret site stream",
+    "site": "client clocks decoding errors retrying",
+    "detect": "*",
+    "doctor": "detect",
     "ahead": "errors events stream",
     "threads": "ahead errors events stream",
     "answers": "errors events threads",
@@ -72,6 +75,8 @@ SIBLINGS = {
         "providers/chatui_updates",
     },
     "providers/chatui_server": {"providers/chatui_tree"},
+    "providers/gradio_site": {"providers/gradio_chat", "providers/gradio_config"},
+    "providers/h2o_site": {"providers/h2o"},
     "providers/chatui_tree": {"providers/chatui_updates"},
 }
 

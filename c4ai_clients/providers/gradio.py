@@ -43,7 +43,7 @@ from ..messages import FileLike, Messages, as_prompt, images_of
 from ..secret import hidden
 from ..stream import Stream, Turn
 from .gradio_chat import Chat, Input, describe, written
-from .gradio_config import find_chat
+from .gradio_config import CONFIG_LIMIT, find_chat
 from .gradio_files import placed, shown, uploaded
 from .gradio_messages import Telling, refusal
 from .gradio_queue import CALL_SINCE, Question, Said, called, joined, old_joined
@@ -51,8 +51,6 @@ from .gradio_websocket import talked
 
 __all__ = ["Gradio", "Qwen"]
 
-# Components may hold their values: galleries, examples, whole tables.
-_CONFIG_LIMIT = 8 << 20
 _HASH = re.compile(r"[a-z0-9]{10}")
 _LETTERS = string.ascii_lowercase + string.digits
 
@@ -258,7 +256,7 @@ class Gradio(ChatClient):
             "GET",
             "/config",
             phase="config",
-            limit=_CONFIG_LIMIT,
+            limit=CONFIG_LIMIT,
             cookies=self._cookies,
             refusal=refusal,
         )

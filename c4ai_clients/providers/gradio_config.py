@@ -16,7 +16,10 @@ from ..decoding import string
 from ..errors import ProtocolError, UsageError, quote
 from .gradio_chat import FILE_INPUTS, Chat, Input
 
-__all__ = ["find_chat"]
+__all__ = ["CONFIG_LIMIT", "find_chat"]
+
+# Bytes. Components may hold their values: galleries, examples, whole tables.
+CONFIG_LIMIT = 8 << 20
 
 _PROTOCOLS = ("ws", "sse", "sse_v1", "sse_v2", "sse_v2.1", "sse_v3")
 _TEXT_INPUTS = ("textbox", "multimodaltextbox")

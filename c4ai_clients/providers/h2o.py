@@ -40,7 +40,7 @@ from ..events import Event, Finish, Started, Text, Title, Unknown, Usage
 from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
 
-__all__ = ["H2O"]
+__all__ = ["H2O", "models_of"]
 
 
 class H2O(ChatClient):
@@ -132,7 +132,7 @@ class H2O(ChatClient):
                 description=string(row.get("description")),
                 raw=row,
             )
-            for row in _models(page)
+            for row in models_of(page)
             if isinstance(row.get("id"), str)
         ]
         self._listed = tuple(model.id for model in models)
@@ -333,7 +333,7 @@ def _reason(details: dict[str, Any], *, cut: bool) -> str:
     return "length" if cut else "stop"
 
 
-def _models(page: Any) -> Iterator[dict[str, Any]]:
+def models_of(page: Any) -> Iterator[dict[str, Any]]:
     """Yield the models of a SvelteKit page's data, which refers by index."""
     nodes = page.get("nodes") if isinstance(page, dict) else None
     node = nodes[0] if isinstance(nodes, list) and nodes else None
