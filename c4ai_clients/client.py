@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from .secret import PLAIN_HEADERS, Secret, hidden
 from .stream import Reply, Stream, Turn
 from .transport import Settings, Transport, header_value, proxy_url
 
-__all__ = ["ChatClient", "Model"]
+__all__ = ["ChatClient", "Model", "Models"]
 
 _DOWNLOAD_LIMIT = 1 << 30
 
@@ -51,6 +52,18 @@ class Model:
     reasoning: bool | None = None
     unlisted: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+class Models(list[Model]):
+    """Models that a server offers; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(each.id)}</td><td>{escape(each.label)}</td>"
+            f"<td>{escape(each.description)}</td></tr>"
+            for each in self
+        )
+        return f"<table><tr><th>id</th><th>label</th><th>description</th></tr>{rows}</table>"
 
 
 class _GetModel:
@@ -205,7 +218,7 @@ class ChatClient:
 
     def models(self) -> list[Model]:
         """Return the models that the server offers; the built-in list where it cannot say."""
-        return [Model(id=name) for name in self.built_in_models]
+        return Models(Model(id=name) for name in self.built_in_models)
 
     def close(self) -> None:
         """Close all connections, after the goodbyes under way."""

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
+from . import markup
 from .errors import UsageError
 from .messages import Message, checked, text_of
 from .secret import Secret, withhold
@@ -76,6 +77,18 @@ class Conversation:
 
     def __repr__(self) -> str:
         return f"<Conversation {self.id or 'new'} with {self.model}: {len(self.messages)} messages>"
+
+    def _repr_html_(self) -> str:
+        parts = [markup.small(repr(self)[1:-1])]
+        if self.system is not None:
+            parts.append("<b>System</b>" + markup.plain(self.system))
+        for said in self.messages:
+            asked = said["role"] != "assistant"
+            words = markup.plain(text_of(said)) if asked else markup.html(text_of(said))
+            parts.append(f"<b>{'User' if asked else 'Assistant'}</b>{words}")
+            if said.get("interrupted"):
+                parts.append(markup.small("Interrupted."))
+        return "".join(parts)
 
     def stream(self, messages: Messages, **options: Any) -> Stream:
         """Ask the next question; takes what the client's ``stream`` takes."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from concurrent import futures
+from html import escape
 from typing import Any
 
 __all__ = [
@@ -87,6 +88,13 @@ class C4AIError(RuntimeError):
         place = ", ".join(word for word in (self.provider, self.phase) if word)
         tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
         return f"{place}: {message}{tries}" if place else f"{message}{tries}"
+
+    def _repr_html_(self) -> str:
+        """Show it where it is a cell's value; one that is raised has its traceback."""
+        came = f'<div style="white-space: pre-wrap">{escape(self.partial)}</div>'
+        return f"<b>{escape(type(self).__name__)}</b>: {escape(str(self))}" + (
+            f"<details><summary>What had come</summary>{came}</details>" if self.partial else ""
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args, self.__dict__.copy()

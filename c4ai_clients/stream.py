@@ -20,6 +20,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from . import markup
 from .clocks import Call
 from .errors import C4AIError, CancelledError, IncompleteReplyError, UsageError
 from .events import (
@@ -142,8 +143,10 @@ class Reply:
     def __str__(self) -> str:
         return self.text
 
-    def _repr_markdown_(self) -> str:
-        return self.text
+    def _repr_html_(self) -> str:
+        return markup.answer(
+            self.text, title=self.title, reasoning=self.reasoning, sources=self.sources
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reply as plain values that JSON can hold."""

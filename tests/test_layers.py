@@ -27,8 +27,9 @@ MAY_IMPORT = {
     "connections": "clocks errors failures",
     "retrying": "clocks errors",
     "transport": "_version clocks connections decoding errors failures retrying secret",
-    "stream": "clocks conversation errors events messages secret",
-    "conversation": "client errors messages secret stream",
+    "markup": "",
+    "stream": "clocks conversation errors events markup messages secret",
+    "conversation": "client errors markup messages secret stream",
     "client": "clocks conversation errors events messages retrying secret stream transport",
     "providers/*": "client clocks conversation decoding errors events messages secret site stream",
     "site": "client clocks decoding errors retrying",
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "prompts": "errors",
     "records": "errors prompts stream",
     "batch": "*",
+    "notebook": "*",
     "cli/*": "*",
     "__main__": "*",
     "__init__": "*",
@@ -54,8 +56,10 @@ ONLY = {
     "tqdm": {"batch"},
     "filelock": {"records"},
     "distributed": set(),
+    "IPython": {"notebook"},
+    "markdown_it": {"markup"},
     "click": {"cli/commands", "cli/servers"},
-    "rich": {"cli/screen"},
+    "rich": {"cli/columns", "cli/screen"},
     "platformdirs": {"cli/talk"},
 }
 # An import for typing alone does not count: it is gone when the program runs.
@@ -208,6 +212,7 @@ def test_layers__broad_excepts_hand_errors_on() -> None:
     "heavy",
     [
         *("asyncio", "click", "filelock", "rich", "tenacity", "tqdm", "websocket"),
+        *("IPython", "markdown_it"),
         "c4ai_clients.emulator",
     ],
 )

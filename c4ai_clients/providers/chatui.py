@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ..client import ChatClient, Model
+from ..client import ChatClient, Model, Models
 from ..clocks import Call
 from ..conversation import Conversation, is_id
 from ..decoding import jsonl, loads, sse
