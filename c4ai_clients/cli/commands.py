@@ -14,8 +14,10 @@ import click
 
 import c4ai_clients
 
+from ..answers import Answers
 from ..conversation import Conversation
 from ..errors import C4AIError, UsageError
+from .columns import side_by_side
 from .screen import Screen
 from .servers import (
     LOCAL,
@@ -28,6 +30,7 @@ from .servers import (
     protocol,
     server_options,
     sources,
+    targets,
 )
 from .talk import Session, Talk
 from .terminal import is_terminal, one_line, set_streams, show_log, tell
@@ -36,6 +39,7 @@ __all__ = ["commands", "run"]
 
 _ERAS = ("A", "A2", "B0", "B", "B2", "D", "C1", "C")
 _PORT = "The first protocol's port, the next ones count up; free ones by default."
+_TARGETS = "A provider or a server's URL; repeat it for each."
 _logger = logging.getLogger("c4ai_clients")
 
 
@@ -200,6 +204,36 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
             raise
     print(summary, flush=True)
     if summary.failed:
+        ctx.exit(1)
+
+
+@commands.command()
+@click.argument("prompt", nargs=-1)
+@option("--to", "targets", multiple=True, metavar="WHOM[#MODEL]", help=_TARGETS)
+@option("--local", is_flag=True, help="Try it out: ask an emulator of each provider.")
+@option("--system", help="The system prompt.")
+@option("--api-key", help="Sent as a bearer token, to the first --to alone.")
+@option("--proxy", env="C4AI_PROXY", help="URL of an http, https or socks proxy.")
+@option("--timeout", type=float, help="Seconds for connecting, and for each wait.")
+@option("--json", "as_json", is_flag=True, help="Print each outcome as a line of JSON.")
+@option("-v", "--verbose", count=True, help="Show the log; -vv shows all of it.")
+@click.pass_context
+def compare(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
+    """Ask several servers PROMPT at once, and show the answers side by side.
+
+    \b
+    c4ai compare --local "Why is the sky blue?"
+    c4ai compare --to c4ai-command --to qwen#72B "Why is the sky blue?"
+    c4ai compare --to http://localhost:3000 --to http://localhost:7860 "Hello!"
+    """  # noqa: D301
+    show_log(given["verbose"])
+    question = _question(prompt)
+    with targets(sources(ctx)[0], given["local"], given["proxy"]) as clients:
+        if given["local"]:
+            tell(LOCAL)
+        with Answers.ask(question, clients, system=given["system"]) as answers:
+            outcomes = side_by_side(answers, as_json=given["as_json"])
+    if any(outcome.error is not None for outcome in outcomes):
         ctx.exit(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +14,7 @@ import c4ai_clients
 
 from ..client import ChatClient
 from ..conversation import Conversation
+from ..detect import connect
 from ..errors import UsageError
 from ..retrying import RetryPolicy
 
@@ -28,6 +29,7 @@ __all__ = [
     "protocol",
     "server_options",
     "sources",
+    "targets",
 ]
 
 LOCAL = "the local emulator answers, not a model: it makes its answers up"
@@ -42,6 +44,7 @@ def _providers() -> dict[str, type[ChatClient]]:
 
 
 PROVIDERS = _providers()
+_PROTOCOLS = ("chat-ui", "h2o", "autonomous", "gradio")
 
 
 def option(*names: str, env: str | None = None, **how: Any) -> Callable[[_Command], _Command]:
@@ -88,7 +91,7 @@ def protocol(kind: type[ChatClient]) -> str:
 
 
 @contextlib.contextmanager
-def emulator(protocols: list[str], **settings: Any) -> Iterator[Any]:
+def emulator(protocols: Iterable[str], **settings: Any) -> Iterator[Any]:
     """Run an emulator as long as the block takes."""
     from ..emulator import Emulator  # not needed to ask a real server
 
@@ -153,6 +156,37 @@ def connected(
             running = stack.enter_context(emulator([protocol(kind)], pace=LOCAL_PACE))
             url = running.url(kind.provider)
         yield stack.enter_context(kind(url, trust_env=not local, **settings))
+
+
+@contextlib.contextmanager
+def targets(
+    flags: dict[str, Any], local: bool, proxy: str | None
+) -> Iterator[dict[str, ChatClient]]:
+    """Give the clients that ``--to`` names, and the emulator behind them where that is."""
+    named: tuple[str, ...] = flags.get("targets", ())
+    if local:
+        named = named or _PROTOCOLS
+    if not named:
+        raise UsageError("whom to ask? Name each with --to, or say --local")
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(emulator(_PROTOCOLS, pace=LOCAL_PACE)) if local else None
+        clients: dict[str, ChatClient] = {}
+        for target in named:
+            whom, _, model = target.partition("#")
+            settings: dict[str, Any] = {
+                "model": model or None,
+                "proxy": None if local else proxy,
+                "timeout": flags.get("timeout"),
+                "api_key": None if clients else flags.get("api_key"),
+            }
+            if "://" in whom and not local:
+                client = connect(whom, **settings)
+            else:
+                kind = _kind(whom, None)
+                url = running.url(whom) if running is not None else None
+                client = kind(url, trust_env=not local, **settings)
+            clients[target] = stack.enter_context(client)
+        yield clients
 
 
 def _kind(name: str, saved: Conversation | None) -> type[ChatClient]:
