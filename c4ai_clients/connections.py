@@ -167,7 +167,11 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
         call: Call = self.current.call
         self.timeout = call.timeout.connect
         self._given_up = False
-        where = f"the proxy {self.host}:{self.port}" if self.proxy else f"{self.host}:{self.port}"
+        where = f"{self.host}:{self.port}"
+        if self.proxy:
+            where = f"the proxy {where}"
+        elif socks := getattr(self, "_socks_options", None):
+            where += " by the SOCKS proxy {proxy_host}:{proxy_port}".format(**socks)
         try:
             call.aside(super().connect, self._give_up, self.close)
         except C4AIError:

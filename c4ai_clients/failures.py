@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -48,6 +49,8 @@ def status_error(status: int, said: str, location: str = "", retry_after: str = 
         return StatusError(f"{words}: give that server as base_url", **known)
     if status in (401, 403):
         return AuthError(f"{words}; give api_key or cookies that it accepts", **known)
+    if status == 407:
+        return StatusError(f"{words}; give the proxy's login in proxy=", **known)
     if status in (404, 410):
         return NotFoundError(f"{words}; is the base URL right?", **known)
     if status == 429:
@@ -85,15 +88,20 @@ def wants_login(location: str) -> bool:
 
 
 def _retry_after(value: str) -> float | None:
-    """Read Retry-After: seconds or a date; None where it says neither."""
+    """Read Retry-After: seconds or a date, a year at the most; None where it says neither."""
+    if _SECONDS.fullmatch(value.strip()):
+        return min(float(value), _YEAR)
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+        when = parsedate_to_datetime(value)
+        if when.tzinfo is None:  # HTTP knows one zone
+            when = when.replace(tzinfo=timezone.utc)
+        return min(max(0.0, when.timestamp() - time()), _YEAR)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_YEAR = 31_536_000.0
 
 
 @contextlib.contextmanager
@@ -133,12 +141,20 @@ def _translation(error: Exception) -> C4AIError:
     if any(isinstance(link, _NEVER_REACHED) for link in chain):
         return connect_error(error)
     for link in chain:
-        if isinstance(link, http.client.BadStatusLine) and not isinstance(link, ConnectionError):
+        if isinstance(link, http.client.BadStatusLine) and not _cut(link):
             return ProtocolError(f"the answer is not HTTP: {quote(str(link))}")
         # A bare HTTPException: too many headers.
         if isinstance(link, _UNREADABLE) or type(link) is http.client.HTTPException:
             return ProtocolError(f"the answer cannot be read: {quote(str(link))}")
     return IncompleteReplyError("the connection ended before the answer was complete; ask again")
+
+
+def _cut(error: http.client.BadStatusLine) -> bool:
+    """Tell whether a status line is none only because the connection ended in it."""
+    line = error.line
+    return isinstance(error, ConnectionError) or (
+        "HTTP/".startswith(line[:5]) and not line.endswith("\n")
+    )
 
 
 _USAGE = (
@@ -150,10 +166,11 @@ _USAGE = (
     urllib3.exceptions.LocationValueError,
     urllib3.exceptions.URLSchemeUnknown,
 )
+# Not urllib3's ProxyError, which it also makes of a connection that a proxy closed
+# when the message was sent; what fails in connecting is a ConnectError already.
 _NEVER_REACHED = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
     requests.exceptions.ConnectTimeout,
 )
 _UNREADABLE = (

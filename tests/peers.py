@@ -106,17 +106,20 @@ def never_accepting() -> Iterator[str]:
         yield "{}:{}".format(*listener.getsockname())
 
 
-def _relay(a: socket.socket, b: socket.socket) -> None:
-    while True:
-        for ready in select.select([a, b], [], [], 30)[0]:
+def _relay(a: socket.socket, b: socket.socket, patience: float) -> None:
+    while ready_ones := select.select([a, b], [], [], patience)[0]:
+        for ready in ready_ones:
             data = ready.recv(65536)
             if not data:
                 return
             (b if ready is a else a).sendall(data)
 
 
-def proxying(seen: list[str]) -> Callable[[socket.socket], None]:
-    """Be an HTTP proxy: CONNECT and absolute URLs; note what was asked for."""
+def proxying(seen: list[str], patience: float = 30) -> Callable[[socket.socket], None]:
+    """Be an HTTP proxy: CONNECT and absolute URLs; note what was asked for.
+
+    It ends the connection where nothing is said for *patience* seconds.
+    """
 
     def handle(connection: socket.socket) -> None:
         request = read_request(connection)
@@ -129,13 +132,13 @@ def proxying(seen: list[str]) -> Callable[[socket.socket], None]:
                 connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             else:
                 upstream.sendall(request)
-            _relay(connection, upstream)
+            _relay(connection, upstream, patience)
 
     return handle
 
 
-def socks5(seen: list[str]) -> Callable[[socket.socket], None]:
-    """Be a SOCKS5 proxy without a login; note what was asked for."""
+def socks5(seen: list[str], patience: float = 30) -> Callable[[socket.socket], None]:
+    """Be a SOCKS5 proxy without a login, as patient; note what was asked for."""
 
     def exactly(connection: socket.socket, count: int) -> bytes:
         data = b""
@@ -153,7 +156,7 @@ def socks5(seen: list[str]) -> Callable[[socket.socket], None]:
         seen.append(f"{host}:{port}")
         with socket.create_connection((host, port)) as upstream:
             connection.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
-            _relay(connection, upstream)
+            _relay(connection, upstream, patience)
 
     return handle
 

@@ -177,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _one(self) -> None:
         port = self._port
+        self.path = re.sub(r"^https?://[^/]*", "", self.path, count=1)  # as proxies hand it on
         step = port.service.step(self.command, self.path.partition("?")[0])
         fault = port.faults.due(lambda fault: port.service.meets(fault, step))
         unread = fault is not None and fault.kind == "unread"

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from cases import cases
+from table import cases
 from test_fuzz import GENERATED, PROVIDERS
 from test_leaks import ABANDONED, NAMES, WAYS
 

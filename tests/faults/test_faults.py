@@ -2,91 +2,80 @@
 
 from __future__ import annotations
 
-import time
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from cases import TEXT, TOKENS, Case, cases
-from conftest import wait_until
+from cases import PROVIDERS, Case, Provider
+from playing import play
+from table import cases
 
-import c4ai_clients
-from c4ai_clients import (
-    C4AIError,
-    ChatClient,
-    IncompleteReplyError,
-    RetryPolicy,
-    TimedOutError,
-    Timeout,
-)
-from c4ai_clients.emulator import Answer, Emulator
-
-CLIENTS: dict[str, type[ChatClient]] = {
-    value.provider: value
-    for name in c4ai_clients.__all__
-    if isinstance(value := getattr(c4ai_clients, name), type) and issubclass(value, ChatClient)
-}
-PROTOCOL = {"c4ai-command": "chat-ui", "qwen": "gradio"}
-LIMIT = 0.7
-SHORT = Timeout(connect=LIMIT, first=LIMIT, idle=LIMIT, queue=LIMIT)
-LONG = Timeout(connect=20, first=20, idle=20, queue=20)
-QUICK = RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.02, wait_unsaid=0.02)
+from c4ai_clients import TimedOutError
 
 CASES = cases()
+WAITING = [case for case in CASES if case.error is TimedOutError]
+ENDLESS = [case for case in CASES if case.part == "limits"]
+SINGLE = [case for case in CASES if case not in WAITING and case not in ENDLESS]
+GROWTH = 16_000_000
+TOGETHER = 10  # they only wait; more at once would make each other late
 
 
 def test_table__is_large_and_each_case_its_own() -> None:
-    """There are at least 250 cases, and no two are the same."""
-    assert len(CASES) >= 250
+    """There are at least 800 cases, and no two are the same."""
+    assert len(CASES) >= 800
     assert len({case.id for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in CASES])
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in SINGLE])
 def test_fault(case: Case) -> None:
     """A turn with one fault is the whole reply or the named error, and leaves nothing."""
-    name = case.provider.name
-    protocol = PROTOCOL.get(name, name)
-    pieces: list[str] = []
-    error: C4AIError | None = None
-    with Emulator(
-        (protocol,), replies=lambda prompt: Answer(tokens=TOKENS), **case.emulator
-    ) as emulator:
-        if case.fault["step"] != "none":
-            emulator.fail(**case.fault)
-        timeout = SHORT if case.error is TimedOutError else LONG
-        with CLIENTS[name](emulator.url(name), timeout=timeout, retry=QUICK) as client:
-            start = time.monotonic()
-            stream = client.stream("Hi")
-            try:
-                pieces.extend(stream)
-            except C4AIError as caught:
-                error = caught
-            elapsed = time.monotonic() - start
-        assert wait_until(lambda: emulator.open_connections == 0)
-        asked = sum(request.step == case.fault["step"] for request in emulator.requests)
-        processed = emulator.processed
+    play(case)
 
-    assert all(type(piece) is str and piece for piece in pieces)
-    assert "".join(pieces) == stream.text
-    assert processed <= 1
-    assert processed in case.processed
-    assert case.tries in (None, asked, asked or 1)
-    if case.or_unheard and error is not None:
-        assert (IncompleteReplyError, "") == (type(error), error.partial)
-        return
-    if case.error is None:
-        assert error is None
-        assert TEXT == "".join(pieces) == stream.reply().text
-        assert stream.done
-        assert elapsed < 2
-        return
-    assert type(error) is case.error, error
-    assert TEXT.startswith(error.partial)
-    assert stream.text == error.partial
-    assert not stream.done
-    assert (name, True, True) == (error.provider, bool(error.phase), error.attempts >= 1)
-    if case.partial is not None:
-        assert case.partial is bool(error.partial)
-    if isinstance(error, TimedOutError):
-        assert case.kind == error.kind
-        assert LIMIT * 0.9 < elapsed < LIMIT + 4
-    else:
-        assert elapsed < 4
+
+@pytest.mark.parametrize("provider", [pytest.param(p, id=p.name) for p in PROVIDERS])
+def test_fault__that_has_us_wait(provider: Provider) -> None:
+    """The same where a clock must run out, ten turns at once."""
+    waiting = [case for case in WAITING if case.provider is provider]
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        played = {case.id: pool.submit(play, case) for case in waiting}
+    failed = {case: turn.exception() for case, turn in played.items() if turn.exception()}
+
+    assert {} == failed
+
+
+@pytest.fixture(scope="module")
+def measured() -> Iterator[Callable[[Case], tuple[int, str]]]:
+    """Plays a case in another process: how much that grew, and what failed."""
+    here = Path(__file__).parent
+    with subprocess.Popen(
+        [sys.executable, str(here / "measuring.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(here.parent)},
+    ) as process:
+        ask, answer = process.stdin, process.stdout
+        assert ask is not None
+        assert answer is not None
+
+        def play_there(case: Case) -> tuple[int, str]:
+            print(case.id, file=ask, flush=True)
+            growth, failed = json.loads(answer.readline())
+            return growth, failed
+
+        yield play_there
+        ask.close()
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in ENDLESS])
+def test_fault__without_end(case: Case, measured: Callable[[Case], tuple[int, str]]) -> None:
+    """What has no end ends by name, before the process has grown much."""
+    growth, failed = measured(case)
+
+    assert "" == failed
+    assert growth < GROWTH
