@@ -59,7 +59,7 @@ ONLY = {
     "IPython": {"notebook"},
     "markdown_it": {"markup"},
     "click": {"cli/commands", "cli/servers"},
-    "rich": {"cli/columns", "cli/screen"},
+    "rich": {"cli/columns", "cli/commands", "cli/screen"},
     "platformdirs": {"cli/talk"},
 }
 # An import for typing alone does not count: it is gone when the program runs.

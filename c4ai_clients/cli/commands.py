@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -11,11 +12,15 @@ import time
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.text import Text as Words
 
 import c4ai_clients
 
 from ..answers import Answers
 from ..conversation import Conversation
+from ..detect import examine
+from ..doctor import as_dict, doctor_lines
 from ..errors import C4AIError, UsageError
 from .columns import side_by_side
 from .screen import Screen
@@ -39,6 +44,7 @@ __all__ = ["commands", "run"]
 
 _ERAS = ("A", "A2", "B0", "B", "B2", "D", "C1", "C")
 _PORT = "The first protocol's port, the next ones count up; free ones by default."
+_MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _TARGETS = "A provider or a server's URL; repeat it for each."
 _logger = logging.getLogger("c4ai_clients")
 
@@ -234,6 +240,41 @@ def compare(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> Non
         with Answers.ask(question, clients, system=given["system"]) as answers:
             outcomes = side_by_side(answers, as_json=given["as_json"])
     if any(outcome.error is not None for outcome in outcomes):
+        ctx.exit(1)
+
+
+@commands.command()
+@click.argument("url")
+@option("--api-key", help="Sent as a bearer token.")
+@option("--proxy", env="C4AI_PROXY", help="URL of an http, https or socks proxy.")
+@option("--timeout", type=float, help="Seconds for connecting, and for each wait; 10 by default.")
+@option("--json", "as_json", is_flag=True, help="Print what was found as a line of JSON.")
+@option("-v", "--verbose", count=True, help="Show the log; -vv shows all of it.")
+@click.pass_context
+def doctor(ctx: click.Context, /, url: str, **given: Any) -> None:
+    """Say what stands at URL, or what is wrong with it and what to do.
+
+    Nothing is asked of a model, and no conversation begun: four small requests
+    at most tell which client fits, the server's version, whether it wants a
+    login or its terms accepted, and its models.
+
+    \b
+    c4ai doctor https://chat.example.org
+    c4ai doctor localhost:7860
+    """  # noqa: D301
+    show_log(given["verbose"])
+    finding = examine(
+        url, **{name: given[name] for name in ("api_key", "proxy", "timeout") if given[name]}
+    )
+    if given["as_json"]:
+        print(json.dumps(as_dict(finding)), flush=True)
+    else:
+        console = Console(soft_wrap=True, highlight=False)
+        for mark, text, remedy in doctor_lines(finding):
+            console.print(Words(f"{mark:<6}", _MARKS[mark]), Words(one_line(text)), sep="")
+            if remedy:
+                console.print(Words(f"{'':<6}{one_line(remedy)}"))
+    if finding.client is None:
         ctx.exit(1)
 
 

@@ -145,7 +145,10 @@ def connected(
         "retry": RetryPolicy(on_wait=lambda s, _: words(f"trying again in {s:.0f} s")),
     }
     with contextlib.ExitStack() as stack:
-        kind = _kind(name or ("chat-ui" if url else "c4ai-command"), saved)
+        if url and not name:
+            yield stack.enter_context(connect(url, **settings))
+            return
+        kind = _kind(name or "c4ai-command", saved)
         if not local and not (url or kind.default_url):
             raise UsageError(f"{kind.provider} has no server of its own: say which with --url")
         if key and url not in (None, flags.get("url"), usual.get("url"), kind.default_url):

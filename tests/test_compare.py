@@ -1,0 +1,77 @@
+"""``c4ai compare``, through its real entry point."""
+
+from __future__ import annotations
+
+import json
+
+from terminals import Terminal, c4ai
+
+from c4ai_clients.emulator import Emulator
+
+
+def test_compare__each_answer_under_its_name() -> None:
+    """In a pipe each answer stands whole under a line with its name and times."""
+    with Emulator(("chat-ui", "gradio"), replies="Because of Rayleigh.\nTruly.") as emulator:
+        urls = [emulator.url("chat-ui"), emulator.url("gradio")]
+        ran = c4ai("compare", "--to", urls[0], "--to", urls[1], "Why?")
+
+        assert ["Why?", "Why?"] == emulator.prompts
+    said = ran.stdout.decode()
+    for url in urls:
+        head, _, text = said.partition(f"== {url}: first ")[2].partition("\n\n")
+        assert head.endswith(" s")
+        assert text.startswith("Because of Rayleigh.\nTruly.\n")
+    assert (0, b"") == (ran.returncode, ran.stderr)
+
+
+def test_compare__one_that_fails_leaves_the_others() -> None:
+    """What fails is said in its place, and by the status; the model is the one behind the #."""
+    with Emulator(("chat-ui", "h2o"), replies="fine.") as emulator:
+        emulator.fail("status", step="settings", status=401, times=9)
+        chat_ui, h2o = f"{emulator.url('chat-ui')}#command-r7b-12-2024", emulator.url("h2o")
+        ran = c4ai("compare", "--to", h2o, "--to", chat_ui, "--json", stdin="Why?")
+
+    failed, fine = (json.loads(line) for line in ran.stdout.splitlines())
+    assert (h2o, None) == (failed["label"], failed["reply"])
+    assert "401" in failed["error"]
+    assert (chat_ui, None) == (fine["label"], fine["error"])
+    assert ("fine.", "command-r7b-12-2024") == (fine["reply"]["text"], fine["reply"]["model"])
+    assert 1 == ran.returncode
+
+
+def test_compare__the_key_goes_to_the_first_alone() -> None:
+    """A key is for one server; the others must not see it."""
+    with Emulator(replies="fine.") as emulator:
+        urls = [emulator.url("chat-ui"), emulator.url("autonomous")]
+        c4ai("compare", "--to", urls[0], "--to", f"{urls[1]}", "--api-key", "k3y-word", "Why?")
+        told = {
+            request.protocol: "authorization" in {name.lower() for name in request.headers}
+            for request in emulator.requests
+            if request.step == "message"
+        }
+
+    assert {"chat-ui": True, "autonomous": False} == told
+
+
+def test_compare__nobody_to_ask() -> None:
+    """Whom to ask is said before anything is sent."""
+    ran = c4ai("compare", "Why?")
+
+    assert b"c4ai: whom to ask? Name each with --to, or say --local\n" == ran.stderr
+    assert 2 == ran.returncode
+
+
+def test_compare__columns_in_a_terminal() -> None:
+    """In a terminal the answers grow side by side; Ctrl-C leaves what came, with status 130."""
+    with Emulator(("chat-ui", "h2o"), replies="word " * 400, pace=0.05) as emulator:
+        to = [word for name in ("chat-ui", "h2o") for word in ("--to", emulator.url(name))]
+        with Terminal("compare", *to, "Why?") as terminal:
+            terminal.wait_for("word word")
+            terminal.wait_for("word word word")
+            terminal.type("\x03")
+
+            assert 130 == terminal.status()
+    last = terminal.shown[terminal.shown.rindex("┏".encode()) :].decode()
+    assert 2 == last.count("ended after")
+    assert "word word" in last
+    assert "Traceback" not in last
