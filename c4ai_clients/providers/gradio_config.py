@@ -120,7 +120,7 @@ class _App:
             and self._first(at.outputs, "chatbot") is not None
             and at not in asking
         ]
-        plain = [at for at in asking if self._first(at.outputs, *_TEXT_OUTPUTS) is not None]
+        plain = [at for at in asking if self._text_output(at) is not None]
         return [
             hidden[:1],
             _preferred([at for at in chats if at.generator]),
@@ -142,7 +142,7 @@ class _App:
         version = tuple(map(int, _NUMBER.findall(string(config.get("version")))[:2]))
         output = self._first(at.outputs, "chatbot")
         if output is None:
-            output = self._first(at.outputs, *_TEXT_OUTPUTS)
+            output = self._text_output(at)
         shape = "text"
         for component in (*at.outputs, *at.inputs):
             if "chatbot" in self._kind(component):
@@ -245,6 +245,14 @@ class _App:
 
     def _props(self, component: int | None) -> dict[str, Any]:
         return self._components[component][1] if component in self._components else {}
+
+    def _text_output(self, at: _Listener) -> int | None:
+        """Return which output is a text that answers; one that is asked with is only emptied."""
+        for i, each in enumerate(at.outputs):
+            kind = self._kind(each)
+            if kind != "state" and not (kind in _TEXT_INPUTS and each in at.inputs):
+                return i if kind in _TEXT_OUTPUTS else None
+        return None
 
     def _first(self, components: Sequence[int], *kinds: str) -> int | None:
         """Return the position of the first component of one of *kinds*."""

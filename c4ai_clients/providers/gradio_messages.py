@@ -120,8 +120,9 @@ class Telling:
         """Return what a message says of the outputs, None where that is not one value each."""
         output = message.get("output")
         values = output.get("data") if isinstance(output, dict) else None
-        wanted = max(self._chat.output + 1, len(self._chat.outputs))
-        return values if isinstance(values, list) and len(values) >= wanted else None
+        if not isinstance(values, list) or self._chat.output >= len(values):
+            return None
+        return values if len(values) == len(self._chat.outputs or values) else None
 
     def _shown(self, values: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield the files that are shown beside the answer."""

@@ -30,7 +30,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import requests
@@ -40,16 +40,15 @@ from replay import recorded
 from c4ai_clients import (
     H2O,
     AutonomousAI,
-    C4AICommand,
     C4AIError,
     ChatClient,
     ChatUI,
     Gradio,
-    ProtocolError,
     RetryPolicy,
     events,
 )
-from c4ai_clients.client import Model
+from c4ai_clients.providers import chatui
+from c4ai_clients.providers.chatui_tree import final_text
 
 HUGE = "1" + "0" * 400
 ODD = {
@@ -93,10 +92,18 @@ def places(value: Any, path: Path = ()) -> Iterator[Path]:
             yield from places(value[key], (*path, key))
 
 
-def odd(record: Any, path: Path, way: str) -> bytes | None:
-    """Return the record's JSON with one thing odd about it; None where that cannot be."""
+def mutants(record: Any) -> Iterator[tuple[Path, str]]:
+    """Yield every place in a record with every way in which it may be odd."""
+    for path in places(record):
+        in_object = path and isinstance(path[-1], str)
+        for way in WAYS if in_object else [*ODD, "left out"] if path else ODD:
+            yield path, way
+
+
+def odd(record: Any, path: Path, way: str) -> bytes:
+    """Return the record's JSON with one thing odd about it."""
     if not path:
-        return ODD[way].encode("utf-8", "surrogateescape") if way in ODD else None
+        return ODD[way].encode("utf-8", "surrogateescape")
     record = copy.deepcopy(record)
     parent = functools.reduce(lambda value, key: value[key], path[:-1], record)
     key, old = path[-1], parent[path[-1]]
@@ -105,8 +112,6 @@ def odd(record: Any, path: Path, way: str) -> bytes | None:
         return json.dumps(record).encode()
     new = ODD.get(way)
     if new is None:
-        if isinstance(parent, list):
-            return None
         pair = [json.dumps(old), '"x"']
         first, last = pair if way == "twice, another last" else reversed(pair)
         new = f"{first}, {json.dumps(key)}: {last}"
@@ -124,7 +129,7 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, each) for each in inner)
     if origin is list:
         return isinstance(value, list) and all(fits(each, inner[0]) for each in value)
-    if origin is dict:
+    if origin in (dict, collections.abc.Mapping):
         return isinstance(value, dict) and all(fits(each, inner[0]) for each in value)
     if origin is collections.abc.Callable:
         return callable(value)
@@ -141,6 +146,21 @@ def check_types(value: Any) -> None:
         assert fits(held, hints[field.name]), f"{type(value).__name__}.{field.name} = {held!r}"
         if type(held) is int and hints[field.name] is not Any:
             assert 0 <= held <= 2**53
+
+
+def check_error(error: C4AIError) -> None:
+    """Fail where an error has no name of its own, or cannot travel."""
+    assert type(error) is not C4AIError
+    assert error.phase
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+class Outcome(NamedTuple):
+    """How a turn ended: what the pieces said, the reply's text, or the error."""
+
+    said: str
+    text: str | None
+    error: C4AIError | None
 
 
 class Talk:
@@ -169,7 +189,7 @@ class Talk:
         kind, body = steps[step]
         split = b"\n\n" if "event-stream" in kind else b"\n"
         self.records = [
-            re.fullmatch(rb"((?:.*\n)*data: ?|)(.*)", each).groups() + (split,)  # type: ignore[union-attr]
+            [*re.fullmatch(rb"((?:.*\n)*data: ?|)(.*)", each).groups(), split]  # type: ignore[union-attr]
             for each in body.strip(b"\n \0").split(split)
             if each.strip()
         ]
@@ -177,17 +197,16 @@ class Talk:
         session = requests.Session()
         session.mount("http://", self.adapter)
         self.client = make(session)
-        pieces, said, error, _ = self.ask([])
-        assert error is None
-        assert said == "".join(pieces) != ""
-        self.truth = said
+        sound = self.ask({})
+        assert sound.said == sound.text != ""
+        self.truth = sound.said
         # Where the text stands before each record, and behind the last; how many it takes.
         self.upto, self.end = [""], 0
         for i in range(1, len(self.records) + 1):
-            pieces, _, error, _ = self.ask([], until=i)
-            self.upto.append("".join(pieces))
-            self.end = self.end or (i if error is None else 0)
-            assert self.is_gradio or said.startswith(self.upto[-1])
+            cut = self.ask({}, until=i)
+            self.upto.append(cut.said)
+            self.end = self.end or (i if cut.error is None else 0)
+            assert self.truth.startswith(cut.said)
 
     def value(self, i: int) -> Any:
         """Return a record's JSON, None where it is none."""
@@ -205,42 +224,37 @@ class Talk:
         )
         return next((text for text in held if isinstance(text, str)), "")
 
-    def ask(
-        self, changes: list[tuple[int, bytes]], until: int | None = None
-    ) -> tuple[list[str], str | None, C4AIError | None, list[Any]]:
-        """Ask; return the pieces, the reply's text, the error and all events."""
-        rows = [list(record) for record in self.records]
-        for i, raw in changes:
-            rows[i][1] = raw
+    def ask(self, changes: dict[int, bytes], until: int | None = None) -> Outcome:
+        """Ask, with some records' JSON changed, or with the body cut."""
+        rows = [
+            [before, changes.get(i, raw), behind]
+            for i, (before, raw, behind) in enumerate(self.records)
+        ]
         kind, _ = self.adapter.steps[self.step]
         self.adapter.steps[self.step] = (kind, b"".join(itertools.chain(*rows[:until])))
         stream = self.client.stream("Hi")
-        said: list[Any] = []
+        pieces: list[str] = []
         text, error = None, None
         try:
-            said.extend(stream.events())
+            for event in stream.events():
+                check_types(event)
+                pieces += [event.text] if type(event) is events.Text else []
             reply = stream.reply()
-            text = reply.text
             json.dumps(reply.to_dict())
-            pickle.dumps((reply.text, reply.sources, reply.tool_calls, reply.usage))
-            pieces = stream.text
-            assert text == pieces or reply.rewritten or text == pieces.rstrip(), "not said"
+            text = reply.text
+            assert reply.rewritten or text in (stream.text, stream.text.rstrip())
         except C4AIError as caught:
             error = caught
+            check_error(error)
             assert error.partial == stream.text
-            assert type(error) is not C4AIError
-            assert str(pickle.loads(pickle.dumps(error))) == str(error)
-        for event in said:
-            check_types(event)
-        told = [event.text for event in said if type(event) is events.Text]
-        assert all(told)
-        # An error's last pieces stay in the stream.
-        assert stream.text.startswith("".join(told))
-        return [stream.text], text, error, said
+        assert all(pieces)
+        assert "".join(pieces) == stream.text
+        return Outcome(stream.text, text, error)
 
-    def check(self, i: int, path: Path, way: str, raw: bytes) -> str:
+    def check(self, i: int, path: Path, way: str) -> str:
         """Fail where one odd thing in a record gives a wrong text; return how it ended."""
-        (pieces,), text, error, said = self.ask([(i, raw)])
+        raw = odd(self.value(i), path, way)
+        pieces, text, error = self.ask({i: raw})
         record = self.value(i)
         of_text = not path or any(
             place[: len(path)] == path or path[: len(place)] == place
@@ -276,7 +290,7 @@ class Talk:
             assert of_kind
         return "whole"
 
-    def mutants(self) -> Iterator[tuple[int, Path, str, bytes]]:
+    def mutants(self) -> Iterator[tuple[int, Path, str]]:
         """Yield every odd thing; records of one shape are alike, so three of them stand for all."""
         shapes: dict[str, list[int]] = {}
         for i in range(len(self.records)):
@@ -285,9 +299,7 @@ class Talk:
                 shapes.setdefault(repr((named, [*map(str, places(value))][:99])), []).append(i)
         for alike in shapes.values():
             for i in sorted({alike[0], alike[len(alike) // 2], alike[-1]}):
-                for path, way in itertools.product(places(self.value(i)), WAYS):
-                    if (raw := odd(self.value(i), path, way)) is not None:
-                        yield i, path, way, raw
+                yield from ((i, *each) for each in mutants(self.value(i)))
 
 
 def _chat_ui(case: str, nth: int = 0) -> Callable[[], Talk]:
@@ -385,11 +397,11 @@ SAMPLE = 120  # of the odd replies of each recording; ``-m exhaustive`` takes al
 talk = functools.cache(lambda name: TALKS[name]())
 
 
-def check_all(name: str, mutants: list[tuple[int, Path, str, bytes]]) -> None:
+def check_all(name: str, chosen: list[tuple[int, Path, str]]) -> None:
     ended = set()
-    for i, path, way, raw in mutants:
+    for i, path, way in chosen:
         try:
-            ended.add(talk(name).check(i, path, way, raw))
+            ended.add(talk(name).check(i, path, way))
         except Exception as error:
             raise AssertionError(f"{name}, record {i}, {path}: {way}") from error
     # Odd things that never break anything, or always, would prove nothing.
@@ -407,3 +419,162 @@ def test_reply__with_odd_json(name: str) -> None:
 def test_reply__with_every_odd_json(name: str) -> None:
     """The same for every field of every kind of record, and every odd value."""
     check_all(name, list(talk(name).mutants()))
+
+
+def _asked(client: ChatClient) -> Any:
+    return client.chat("Hi").text
+
+
+def _asked_twice(client: ChatClient) -> Any:
+    conversation = client.conversation()
+    conversation.chat("Hi")
+    return conversation.chat("And again").text
+
+
+def _titled(client: ChatClient) -> Any:
+    reply = client.stream("Hi", title=True).reply()
+    assert fits(reply.title, str | None)
+    return reply.text
+
+
+def _answered_whole(client: ChatClient) -> Any:
+    return client.stream("Hi", streamed=False).reply().text
+
+
+def _listed(client: ChatClient) -> Any:
+    models = client.models()
+    for model in models:
+        check_types(model)
+        assert model.id
+    return [type(model).__name__ for model in models[:1]]
+
+
+def _page_of_tools() -> dict[str, Body]:
+    """Return the answers of a chat-ui that tells a conversation as a page's data."""
+    _, steps = PROVIDERS["c4ai-command"]
+    told = recorded_steps("chatui/B/first_and_second_turn", ("GET", "/__data.json"))
+    return {**steps(), **told, "GET /api/conversation/": ("text/html", b"<p>a page</p>")}
+
+
+def _created_with_a_root() -> dict[str, Body]:
+    _, steps = PROVIDERS["c4ai-command"]
+    created = next(
+        each.body
+        for each in recorded("chatui/C/first_and_second_turn")
+        if each.path == "/conversation"
+    )
+    return {**steps(), "POST /conversation": ("application/json", created)}
+
+
+def _whole_body() -> dict[str, Body]:
+    body = {
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+    return {"POST /api": ("application/json", json.dumps(body).encode())}
+
+
+def _with_title() -> dict[str, Body]:
+    _, steps = PROVIDERS["h2o"]
+    return {**steps(), "POST /summarize": ("application/json", b'{"title": "A title"}')}
+
+
+def _models_of(case: str, path: str) -> Callable[[], dict[str, Body]]:
+    return lambda: recorded_steps(f"chatui/{case}", ("GET", path))
+
+
+# Which answer is odd, whose client asks, what the server says, and what is asked.
+STEPS: dict[str, tuple[Any, Callable[[], dict[str, Body]], str, Callable[[ChatClient], Any]]] = {
+    "chat-ui, create": (ChatUI, _created_with_a_root, "POST /conversation", _asked),
+    "chat-ui, tree": (ChatUI, PROVIDERS["c4ai-command"][1], "GET /api/conversation/", _asked_twice),
+    "chat-ui, page": (ChatUI, _page_of_tools, "GET /__data.json", _asked_twice),
+    "chat-ui, models": (
+        ChatUI,
+        _models_of("B/cookies", "/api/models"),
+        "GET /api/models",
+        _listed,
+    ),
+    "H2O, settings": (H2O, PROVIDERS["h2o"][1], "POST /settings", _asked),
+    "H2O, create": (H2O, PROVIDERS["h2o"][1], "POST /conversation", _asked),
+    "H2O, title": (H2O, _with_title, "POST /summarize", _titled),
+    "H2O, models": (
+        H2O,
+        _models_of("A/models_and_meta", "/__data.json"),
+        "GET /__data.json",
+        _listed,
+    ),
+    "AutonomousAI, whole": (AutonomousAI, _whole_body, "POST /api", _answered_whole),
+    "Gradio, config": (Gradio, PROVIDERS["qwen"][1], "GET /config", _asked),
+    "Gradio, join": (Gradio, PROVIDERS["qwen"][1], "POST /queue/join", _asked),
+}
+
+
+def check_step(name: str, most: int) -> None:
+    make, steps, step, action = STEPS[name]
+    sound = steps()
+
+    def told(body: bytes) -> Any:
+        session = requests.Session()
+        session.mount("http://", Canned({**sound, step: (sound[step][0], body)}, 65536))
+        model = {"model": "m"} if make is ChatUI else {}
+        with make("http://127.0.0.1:9", session=session, retry=QUICK, **model) as client:
+            return action(client)
+
+    expected = told(sound[step][1])
+    assert expected
+    record = json.loads(sound[step][1].partition(b"\n")[0] or b"null")
+    every = list(mutants(record))
+    ended = set()
+    for path, way in random.Random(name).sample(every, min(most, len(every))):
+        try:
+            found = told(odd(record, path, way))
+            # A string in the text's place is another text; all else leaves it as it is.
+            assert found == expected or (
+                action in (_answered_whole, _listed) and found in ([], *STRINGS.values())
+            )
+            ended.add("whole")
+        except C4AIError as error:
+            check_error(error)
+            ended.add("error")
+        except Exception as error:
+            raise AssertionError(f"{name}, {path}: {way}") from error
+    # The terms and the list of models are not needed for a text.
+    assert "whole" in ended
+    assert "error" in ended or name in ("H2O, title", "H2O, models", "chat-ui, models")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a conversation again without the wait for the server to have saved it."""
+    monkeypatch.setattr(chatui, "_SAVING", 0.0)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_step__with_odd_json(at_once: None, name: str) -> None:
+    """An odd answer to what prepares a turn is an error by name, or changes no text."""
+    check_step(name, 60)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", STEPS)
+def test_step__with_every_odd_json(at_once: None, name: str) -> None:
+    """The same for every field of the answer and every odd value."""
+    check_step(name, 1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("message", "complete"),
+    [
+        pytest.param({"content": "a", "updates": [{"type": "finalAnswer"}]}, True, id="content"),
+        pytest.param({"content": 5, "updates": [{"type": "finalAnswer"}]}, False, id="number"),
+        pytest.param({"content": "a", "updates": "finalAnswer"}, False, id="no-list"),
+    ],
+)
+def test_saved__is_complete_with_its_text_only(message: dict[str, Any], complete: bool) -> None:
+    """An answer saved on the server without a text is not taken for an empty one."""
+    text, found, _ = final_text(message)
+
+    assert complete is found
+    assert text == (message["content"] if isinstance(message["content"], str) else "")
