@@ -208,7 +208,7 @@ class _Examination:
         name: str,
         saw: str,
         remedy: str,
-        kind: type[C4AIError] = ProtocolError,
+        raises: type[C4AIError] = ProtocolError,
         *,
         cause: BaseException | None = None,
         **fields: Any,
@@ -216,7 +216,7 @@ class _Examination:
         """Note a check that failed, and end the examination."""
         self.checks.append(Check(name, False, saw, remedy))
         tried = f". Tried: {', '.join(self.tried)}" if self.tried else ""
-        error = kind(f"{saw}: {remedy}{tried}", phase="connect", **fields)
+        error = raises(f"{saw}: {remedy}{tried}", phase="connect", **fields)
         error.__cause__ = cause
         raise _Failed(error) from cause
 
@@ -248,9 +248,10 @@ class _Examination:
         if _mixed_up(trouble) or not (certain or _of(trouble, gaierror)):
             origin = addresses[-1][0] if not certain else _swapped(addresses[0][0])
             other = self._site(origin, addresses[0][1])
-            page, worse = _page(other)
+            said = certain and isinstance(trouble, StatusError)
+            page, worse = (None, trouble) if said else _page(other)
             untrusted = _of(worse, ssl.SSLCertVerificationError) is not None
-            if certain and (page is not None or untrusted):
+            if certain and (said or page is not None or untrusted):
                 scheme = urlsplit(origin).scheme
                 self.fail(
                     "connection",
@@ -529,8 +530,9 @@ def _page(site: Site) -> tuple[Seen | None, C4AIError]:
         page = site.page()
     except (TransportError, ProtocolError) as error:
         return None, error
+    # nginx, Apache and Go say so in words.
     wants_tls = page.status == 400 and page.shows("https") and site.origin.startswith("http:")
-    return (None if wants_tls else page), ProtocolError("the server wants https")
+    return (None if wants_tls else page), StatusError("the server wants https", status=400)
 
 
 def _likely(page: Seen) -> list[_Kind]:
@@ -586,6 +588,6 @@ def _of(error: BaseException, kind: type[BaseException]) -> BaseException | None
 
 def _mixed_up(error: C4AIError) -> bool:
     """Tell whether it looks like http where https is spoken, or the reverse."""
-    if isinstance(error, (ProtocolError, IncompleteReplyError)):
+    if isinstance(error, (ProtocolError, IncompleteReplyError, StatusError)):
         return True
     return bool(_of(error, ssl.SSLError)) and not _of(error, ssl.SSLCertVerificationError)
