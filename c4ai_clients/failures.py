@@ -151,7 +151,7 @@ def _translation(error: Exception) -> C4AIError:
 
 def _cut(error: http.client.BadStatusLine) -> bool:
     """Tell whether a status line is none only because the connection ended in it."""
-    line = error.line
+    line = str(error)
     return isinstance(error, ConnectionError) or (
         "HTTP/".startswith(line[:5]) and not line.endswith("\n")
     )

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -118,7 +119,10 @@ class Answer:
         known = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
         for encoding in self.header("content-encoding").lower().split(","):
             if encoding.strip() not in known:
-                raise ProtocolError(f"the answer is encoded as {quote(encoding)}, not asked for")
+                raise ProtocolError(
+                    f"the answer is encoded as {quote(encoding)}, which nobody asked for "
+                    "and cannot be read here"
+                )
 
     def read(self, limit: int = _JSON_LIMIT) -> bytes:
         """Return the whole body.
@@ -525,7 +529,21 @@ class Transport:
             session.merge_environment_settings(self.base_url, proxies, None, verify, cert)
         )
         self._environment.pop("stream")
-        self._environment["proxies"] = used = hidden(dict(self._environment["proxies"]))
+        trusted = self._environment["verify"]
+        secure = self.origin.startswith("https:")
+        if secure and isinstance(trusted, str) and not os.path.exists(trusted):
+            raise UsageError(
+                f"no CA certificates at {trusted!r}, which verify= or an environment "
+                "variable names (REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE)"
+            )
+        used = hidden(
+            {
+                # Desktops write socks://, and leave the name to the proxy.
+                prefix: re.sub("^socks://", "socks5h://", proxy, flags=re.IGNORECASE)
+                for prefix, proxy in self._environment["proxies"].items()
+            }
+        )
+        self._environment["proxies"] = used
         self._withheld = [*(self._login or ())]
         if proxy := requests.utils.select_proxy(self.base_url, used):
             login = requests.utils.get_auth_from_url(proxy_url(proxy))

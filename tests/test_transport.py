@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -134,6 +136,58 @@ def test_answer__endless_informational_ones() -> None:
     with peers.listening(peers.answering(early)) as address, client_of(address) as client:
         with pytest.raises(C4AIError):
             client.models()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_answer__what_trails_it_is_no_answer(at_once: bool) -> None:
+    """Bytes behind an answer are not taken for the answer to the next request."""
+    smuggled = OK.replace(b'"m"', b'"x"')
+
+    def handle(connection: socket.socket) -> None:
+        while peers.read_request(connection):
+            connection.sendall(OK + smuggled if at_once else OK)
+            if not at_once:
+                connection.sendall(smuggled)
+
+    with peers.listening(handle) as address, client_of(address) as client:
+        for _ in range(3):
+            assert ["m"] == [model.id for model in client.models()]
+            time.sleep(0.02)  # for what trails to arrive
+
+
+def test_answer__encoded_as_nobody_here_can_read() -> None:
+    """Without a library for br and zstd such a body is an error by name, not text."""
+    code = (
+        "import sys\n"
+        "for name in ('brotli', 'brotlicffi', 'backports', 'compression'):\n"
+        "    sys.modules[name] = None\n"
+        "import c4ai_clients as c\n"
+        "with c.ChatUI(sys.argv[1], model='m', retry=c.RetryPolicy.none()) as client:\n"
+        "    for _ in range(2):\n"
+        "        try:\n"
+        "            client.models()\n"
+        "        except c.ProtocolError as error:\n"
+        "            print(error)\n"
+    )
+    head = b'HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: 12\r\n\r\n[{"id":"m"}]'
+    encodings = iter([b"br", b"zstd"])
+
+    def handle(connection: socket.socket) -> None:
+        peers.read_request(connection)
+        connection.sendall(head % next(encodings))
+
+    with peers.listening(handle) as address:
+        ran = subprocess.run(
+            [sys.executable, "-c", code, f"http://{address}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+
+    br, zstd = ran.stdout.splitlines()
+    assert "encoded as br" in br
+    assert "encoded as zstd" in zstd
 
 
 def test_redirect__of_a_get_on_the_same_server() -> None:
