@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 from . import markup
 from .errors import UsageError
 from .messages import Message, checked, text_of
-from .secret import Secret, withhold
+from .secret import Secret
 
 if TYPE_CHECKING:
     from .client import ChatClient
@@ -298,9 +298,8 @@ def _read(name: str) -> Any:
         record = json.loads(data.decode("utf-8")) if len(data) <= _LIMIT else None
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        data = b""
-        withhold(error, ())
+    except (ValueError, RecursionError):
+        data = b""  # it may hold cookies, and stands in a traceback's variables
         raise UsageError(f"{name} holds no saved conversation: it is not JSON") from None
     if isinstance(record, dict) and _is_jar(record.get("cookies")):
         record["cookies"] = {key: Secret(value) for key, value in record["cookies"].items()}
