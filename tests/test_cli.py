@@ -580,3 +580,14 @@ def test_help__for_a_newcomer() -> None:
     assert f"c4ai {c4ai_clients.__version__}\n".encode() == version.stdout
     assert all(f"--{name}" in told for name in ("provider", "url", "local", "conversation"))
     assert all(f"C4AI_{name}" in told for name in ("PROVIDER", "URL", "API_KEY", "MODEL", "PROXY"))
+
+
+def test_completion__of_commands_providers_and_models() -> None:
+    """What the shell asks for when Tab is pressed: the words that may stand there."""
+    words = {"c4ai do": "doctor", "c4ai chat --provider h2": "h2o"}
+    words["c4ai chat --provider c4ai-command --model command-r7b-1"] = "command-r7b-12-2024"
+    for line, word in words.items():
+        count = str(line.count(" "))
+        ran = c4ai(_C4AI_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=count)
+
+        assert f"plain,{word}\n".encode() == ran.stdout

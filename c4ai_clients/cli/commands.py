@@ -45,6 +45,8 @@ __all__ = ["commands", "run"]
 _ERAS = ("A", "A2", "B0", "B", "B2", "D", "C1", "C")
 _PORT = "The first protocol's port, the next ones count up; free ones by default."
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
+_KEPT = "A file to keep the conversation in, and to go on from."
+_SENT = "A file to send along; may be repeated."
 _TARGETS = "A provider or a server's URL; repeat it for each."
 _logger = logging.getLogger("c4ai_clients")
 
@@ -104,7 +106,9 @@ def commands(ctx: click.Context) -> None:
     \b
     c4ai chat --local "Why is the sky blue?"   try it without any server
     c4ai chat "Why is the sky blue?"           ask the C4AI Command Space
-    c4ai chat                                  talk; /quit ends
+    c4ai chat                                  talk; /help tells what else can be typed
+    c4ai doctor localhost:7860                 what answers there, and how to use it
+    eval "$(_C4AI_COMPLETE=bash_source c4ai)"  have Tab complete; also zsh_source, fish_source
     """  # noqa: D301  (click keeps the lines after a backspace)
     if ctx.invoked_subcommand is None:
         print(ctx.get_help(), flush=True)
@@ -115,8 +119,19 @@ def commands(ctx: click.Context) -> None:
 @server_options
 @model_option("Which model; c4ai models lists them.")
 @option("--system", help="The system prompt.")
-@option("--conversation", "path", help="A file to keep the conversation in, and to go on from.")
-@option("--file", "files", multiple=True, help="A file to send along; may be repeated.")
+@option(
+    "--conversation",
+    "path",
+    type=click.Path(),
+    help="A file to keep the conversation in, and to go on from.",
+)
+@option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(),
+    help="A file to send along; may be repeated.",
+)
 @option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @option("--json", "as_json", is_flag=True, help="Print the whole reply as a line of JSON.")
 @click.pass_context
@@ -124,7 +139,8 @@ def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
     """Ask PROMPT and print the answer as it comes.
 
     Without PROMPT the question is read from standard input; in a terminal
-    you talk: /quit or Ctrl-D ends, Ctrl-C stops an answer.
+    you talk: Ctrl-C stops an answer, /regenerate, /edit, /model, /save and
+    others do what /help says, /quit or Ctrl-D ends.
 
     \b
     c4ai chat "Why is the sky blue?" --model command-r7b
@@ -172,8 +188,8 @@ def models(ctx: click.Context, /, **given: Any) -> None:
 
 
 @commands.command()
-@click.argument("prompts")
-@click.argument("output")
+@click.argument("prompts", type=click.Path())
+@click.argument("output", type=click.Path())
 @server_options
 @model_option("Which model, where a prompt names none.")
 @option("--workers", type=click.IntRange(1), default=8, help="How many at once; 8 by default.")
