@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from cases import MIDDLE
 from conftest import threads_of_ours, wait_until
-from test_faults import CLIENTS, PROTOCOL
+from playing import CLIENTS, PROTOCOL
+from turns import MIDDLE
 
 from c4ai_clients import C4AIError, Stream
 from c4ai_clients.emulator import Answer, Emulator
