@@ -381,9 +381,18 @@ def test_command_line__shows_no_secret(kind: str, environment: pytest.MonkeyPatc
         with socket.create_server(("127.0.0.1", 0)) as closed:
             at = f"127.0.0.1:{closed.getsockname()[1]}" if kind == "refused" else at
         proxy = through(at, "http")["proxy"]
-        asked = ["chat", "-vv", "--url", "http://chat.test", "--proxy", proxy, "Hi"]
+        asked = [
+            "chat",
+            "-vv",
+            "--provider",
+            "chat-ui",
+            "--url",
+            "http://chat.test",
+            "--proxy",
+            proxy,
+        ]
         ran = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "c4ai_clients", *asked],
+            [sys.executable, "-W", "error", "-m", "c4ai_clients", *asked, "Hi"],
             input=b"",
             capture_output=True,
             timeout=30,

@@ -116,7 +116,9 @@ def test_terminal__no_control_character_of_a_stranger(kind: str) -> None:
     """Answers, reasoning, titles, names, errors and the log have newlines and nothing else."""
     command, routes = SERVERS[kind]
     with peers.listening(peers.routed(routes, [])) as at:
-        shown = in_terminal([command[0], "--url", f"http://{at}", *command[1:]])
+        shown = in_terminal(
+            [command[0], "--provider", "chat-ui", "--url", f"http://{at}", *command[1:]]
+        )
 
     assert [] == CONTROL.findall(shown)
     if kind in ("answer", "failure", "models"):
@@ -129,7 +131,7 @@ def test_terminal__colours_are_ours_alone() -> None:
     """Where there are colours, those of a stranger's words are not among them."""
     command, routes = SERVERS["answer"]
     with peers.listening(peers.routed(routes, [])) as at:
-        asked = [command[0], "--url", f"http://{at}", "--model", "m", "Hi"]
+        asked = [command[0], "--provider", "chat-ui", "--url", f"http://{at}", "--model", "m", "Hi"]
         shown = in_terminal(asked, TERM="xterm-256color", NO_COLOR="")
 
     theirs = (
@@ -158,6 +160,8 @@ def test_pipe__errors_and_the_log_are_clean(tmp_path: Path) -> None:
                 "-m",
                 "c4ai_clients",
                 command[0],
+                "--provider",
+                "chat-ui",
                 "--url",
                 f"http://{at}",
                 *command[1:],
