@@ -66,7 +66,7 @@ def answer(
     sources: Iterable[Mapping[str, Any]] = (),
 ) -> str:
     """Return an answer as HTML: title, what the model thought (folded away), text, sources."""
-    parts = [f"<b>{escape(title)}</b>"] if title else []
+    parts = [f"<p><b>{escape(title)}</b></p>"] if title else []
     if reasoning:
         parts.append(f"<details><summary>Reasoning</summary>{plain(reasoning)}</details>")
     parts.append(html(text))
