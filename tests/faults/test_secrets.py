@@ -101,18 +101,28 @@ SOURCES: dict[str, Callable[[str, str], dict[str, Any]]] = {
         "cookies": {"session": COOKIE},
         "headers": {"X-Api-Key": HEADER["X-Api-Key"]},
     },
-    "called-key": lambda at, scheme: {"api_key": called},
     "headers": lambda at, scheme: {"headers": HEADER},
     "login": lambda at, scheme: {"base_url": f"{scheme}://me:{quote(LOGIN, safe='')}@{at}"},
-    "proxy": lambda at, scheme: {**through(at, scheme), "api_key": KEY},
-    "environment": lambda at, scheme: {"base_url": f"{scheme}://chat.test"},
-    "session": lambda at, scheme: {"session": lent()},
+    "proxy, called key": lambda at, scheme: {**through(at, scheme), "api_key": called},
+    "environment, session": lambda at, scheme: {
+        "base_url": f"{scheme}://chat.test",
+        "session": lent(),
+    },
     "gradio": lambda at, scheme: {"auth": ("me", GRADIO)},
 }
 
 
+def no_more(at: str, scheme: str) -> dict[str, Any]:
+    return {}
+
+
 def made(name: str, source: str, at: str, scheme: str = "http", **more: Any) -> ChatClient:
-    given = {"base_url": f"{scheme}://{at}", "retry": QUICK, **SOURCES[source](at, scheme), **more}
+    given = {
+        "base_url": f"{scheme}://{at}",
+        "retry": QUICK,
+        **SOURCES.get(source, no_more)(at, scheme),
+        **more,
+    }
     return CLIENTS[name](**given)
 
 
@@ -266,7 +276,7 @@ def test_failure__shows_no_secret(
             if source == "gradio" and name != "qwen":
                 continue
             with environment.context() as proxied:
-                if source == "environment":
+                if source.startswith("environment"):
                     login = f"me:{quote(PROXY, safe='')}"
                     proxied.setenv(f"{scheme}_proxy", f"http://{login}@{at}")
                 with made(name, source, at, scheme) as client:
@@ -314,7 +324,7 @@ def test_verb__shows_no_secret(
     failed, found = 0, []
     for kind in ANSWERS:
         with peers.listening(failing(kind)) as at:
-            for source in ("key", "headers", "proxy"):
+            for source in ("key", "headers", "proxy, called key"):
                 with made(name, source, at) as client:
                     error = error_of_verb(client, verb)
                 if error is not None:
@@ -344,8 +354,9 @@ def test_turn__shows_no_secret(
     found: list[str] = []
     with Emulator((protocol,), **gradio) as emulator:  # type: ignore[arg-type]
         at = emulator.url(name).partition("//")[2]
-        for source in ("key", "called-key", "headers", "login", "session"):
-            with made(name, source, at, **gradio) as client:
+        for source in ("key", "headers", "login", "called key", "session"):
+            given = {"called key": {"api_key": called}, "session": {"session": lent()}}
+            with made(name, source, at, **given.get(source, {}), **gradio) as client:
                 talk = client.conversation()
                 talk.cookies["of-server"] = Secret(SET)
                 stream = talk.stream("Hi")
