@@ -32,6 +32,7 @@ from c4ai_clients import (
     Qwen,
     RateLimitError,
 )
+from c4ai_clients.detect import examine
 from c4ai_clients.events import Queued
 
 pytestmark = pytest.mark.gradio_versions
@@ -134,6 +135,12 @@ def test_finding(apps: Apps, cell: Cell) -> None:
         assert client._found is not None
         assert 25 == client._found.trigger_id
         name, shape = client._found.name, client._found.shape
+    for app in ("qwen", "mounted"):
+        told = examine(apps.url(app))
+        assert (apps.url(app), Gradio, 2) == (told.url, told.client, len(told.tried))
+        assert told.found is not None
+        assert apps.version in (told.found.version, LATEST)
+    assert [True] == [told.found.login for told in [examine(apps.url("locked"))] if told.found]
     with Qwen(apps.url("qwen"), fn_index=4) as client:
         assert "You said: hi" == client.chat("hi").text
     with Gradio(apps.url("mounted")) as client:

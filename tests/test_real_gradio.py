@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import socket
@@ -18,7 +19,8 @@ from typing import Any
 import pytest
 from real_gradio import ANSWERS, SYSTEM
 
-from c4ai_clients import IncompleteReplyError, ModelError, UsageError
+from c4ai_clients import IncompleteReplyError, ModelError, UsageError, connect
+from c4ai_clients.detect import examine
 from c4ai_clients.events import Queued
 from c4ai_clients.providers.gradio import Gradio, Qwen
 
@@ -116,6 +118,21 @@ def test_qwen__the_layout_is_the_space_s(qwen: Qwen) -> None:
     assert "fn_index 3" in qwen.describe()
     assert qwen._found is not None
     assert 25 == qwen._found.trigger_id
+
+
+@pytest.mark.parametrize("app", ["qwen", "interface"])
+def test_connect__knows_a_real_app(servers: dict[str, Server], app: str) -> None:
+    """A real app is known in two requests with its version, and found from a wrong path."""
+    url = servers[app].url
+    finding = examine(f"{url}/?view=api")
+    assert (url, Gradio) == (finding.url, finding.client)
+    assert finding.found is not None
+    assert importlib.metadata.version("gradio") == finding.found.version
+    assert any(line.startswith("chat: fn_index") for line in finding.found.chat)
+    assert 2 == len(finding.tried)
+    assert f"use {url}, where Gradio answers" == examine(f"{url}/wrong").checks[-1].remedy
+    with connect(url) as client:
+        assert "hi" in client.chat("hi").text
 
 
 def test_qwen__settings_and_history(qwen: Qwen) -> None:
