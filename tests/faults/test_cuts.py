@@ -10,7 +10,7 @@ import pytest
 from cases import TEXT, TOKENS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_faults import CLIENTS, LONG, PROTOCOL
+from playing import CLIENTS, LONG, PROTOCOL
 
 from c4ai_clients import ChatClient, IncompleteReplyError, RetryPolicy
 from c4ai_clients.emulator import Answer, Emulator

@@ -34,7 +34,7 @@ def test_docs__numbers_are_the_tables() -> None:
         told = re.search(rf"^## \d+\. {re.escape(heading)} \((\d+) cases\)$", text, re.MULTILINE)
         assert told is not None, heading
         assert counted[promise] == int(told[1]), promise
-    assert f"{sum(counted.values())} in all" in text
+    assert f"{sum(counted.values()):,} in all" in text
 
 
 def test_docs__generated_and_abandoned() -> None:
