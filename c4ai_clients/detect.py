@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from socket import gaierror
 from typing import Any, NoReturn
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from .client import ChatClient
 from .errors import (
@@ -314,8 +314,8 @@ class _Examination:
         for last in (False, True):
             if not (300 <= page.status < 400 and page.location):
                 break
-            target = urljoin(site.url + "/", page.location)
-            shown = quote(target.partition("?")[0])
+            path = site.path_of(page.location)
+            shown = quote(page.location.partition("?")[0])
             if wants_login(page.location):
                 self.fail(
                     "login",
@@ -324,10 +324,9 @@ class _Examination:
                     AuthError,
                     status=page.status,
                 )
-            path = _PAGE.sub("", urlsplit(target).path).rstrip("/")
-            same = target.startswith(site.origin + "/")
-            if last or not same or path == site.base:
-                remedy = "give that server as the URL" if not same else "correct the server"
+            onward = None if path is None else _PAGE.sub("", path).rstrip("/")
+            if last or onward is None or onward == site.base:
+                remedy = "give that server as the URL" if onward is None else "correct the server"
                 self.fail(
                     "answer",
                     f"{site.url} sends us on to {shown}",
@@ -335,7 +334,7 @@ class _Examination:
                     StatusError,
                     status=page.status,
                 )
-            site.base = path
+            site.base = onward
             page = site.page()
         return site, page
 
@@ -471,7 +470,9 @@ class _Examination:
         """Say what was found, check by check."""
         add = self.checks.append
         add(Check("connection", True, f"{self.url} answers"))
-        what = " ".join(filter(None, [found.what, f"({found.version})" if found.version else ""]))
+        what = " ".join(
+            filter(None, [found.what, f"({quote(found.version)})" if found.version else ""])
+        )
         if found.certain:
             add(Check("kind", True, f"{what}; its client is {client.__name__}"))
         else:
@@ -484,10 +485,10 @@ class _Examination:
                 )
             )
         if found.problem is not None:
-            saw, _, remedy = str(found.problem.args[0]).partition(": ")
+            saw, _, remedy = quote(str(found.problem.args[0])).partition(": ")
             self.fail("chat", saw, remedy, type(found.problem), cause=found.problem)
         for line in found.chat:
-            add(Check("chat", True, line))
+            add(Check("chat", True, quote(line)))
         if found.login:
             given = [n for n in ("auth", "cookies", "api_key") if self.settings.get(n)]
             way = 'auth=("user", "password")' if issubclass(client, Gradio) else "cookies="

@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 from .errors import StatusError
 
-__all__ = ["PLAIN_HEADERS", "Secret", "hidden", "withhold"]
+__all__ = ["PLAIN_HEADERS", "Secret", "hidden", "withhold", "without"]
 
 # What says nothing secret by its standard meaning; any other header may.
 PLAIN_HEADERS = frozenset(
@@ -61,14 +61,14 @@ def withhold(error: BaseException, secrets: Iterable[str]) -> None:
             continue
         links.append(link)
         traceback.clear_frames(link.__traceback__)
-        link.args = tuple(_without(each, secrets) for each in link.args)
+        link.args = tuple(without(each, secrets) for each in link.args)
         if isinstance(link, StatusError):
-            link.body = _without(link.body, secrets)
+            link.body = without(link.body, secrets)
         others = (link.__cause__, link.__context__, *link.args)
         waiting += [other for other in others if isinstance(other, BaseException)]
 
 
-def _without(said: Any, secrets: Iterable[str]) -> Any:
+def without(said: Any, secrets: Iterable[str]) -> Any:
     """Return *said* without the *secrets* that it quotes, whole or cut by an ellipsis."""
     if not isinstance(said, str):
         return said

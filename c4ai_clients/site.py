@@ -19,6 +19,7 @@ from .clocks import Call, Timeout
 from .decoding import parsed
 from .errors import C4AIError, ProtocolError
 from .retrying import RetryPolicy
+from .secret import without
 
 __all__ = ["Found", "Seen", "Site"]
 
@@ -186,13 +187,13 @@ class Site:
                 body = answer.read(limit) if "json" in kind or "data" in kind else b""
             except ProtocolError:
                 body = b""
-            return Seen(
-                answer.status,
-                kind,
-                answer.header("location"),
-                answer.header("link"),
-                body or answer.beginning(),
+            told = (body or answer.beginning()).decode("latin-1")
+            # A server may say back what it was sent.
+            location, links, told = (
+                without(said, self._call.withheld)
+                for said in (answer.header("location"), answer.header("link"), told)
             )
+            return Seen(answer.status, kind, location, links, told.encode("latin-1"))
 
     def named(self, page: Seen, mark: str) -> str | None:
         """Return the path below which *page* has its own files, by what stands before *mark*."""
@@ -201,11 +202,16 @@ class Site:
         )
         if found is None:
             return None
-        target = urljoin(self.url + "/", found[1] + "/")
-        if not target.startswith(self.origin + "/"):
+        return self.path_of(found[1] + "/")
+
+    def path_of(self, target: str) -> str | None:
+        """Return the path of what a page calls *target*, or None where it is another server's."""
+        try:
+            whole = urljoin(self.url + "/", target)
+            path: str = urlsplit(whole).path
+        except ValueError:
             return None
-        path: str = urlsplit(target).path
-        return path.rstrip("/")
+        return path.rstrip("/") if whole.startswith(self.origin + "/") else None
 
     def close(self) -> None:
         """Close all connections."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from peers import (
@@ -24,6 +25,7 @@ from c4ai_clients import (
     H2O,
     AuthError,
     AutonomousAI,
+    C4AICommand,
     C4AIError,
     ChatUI,
     ConnectError,
@@ -67,7 +69,7 @@ def serving(
     def handle(connection: socket.socket) -> None:
         while request := read_request(connection):
             seen.append(request)
-            path = request.split(b" ")[1].decode().partition("?")[0]
+            path = urlsplit(request.split(b" ")[1].decode()).path  # a whole URL at a proxy
             connection.sendall(pages.get(path, other))
 
     with listening(handle) as address:
@@ -259,6 +261,43 @@ def test_connect__sends_the_key_only_where_it_is_asked_for() -> None:
     with serving(locked) as (url, seen), pytest.raises(AuthError, match="another api_key"):
         connect(url, api_key="hf_secretsecret")
     assert [False, True] == [b"Bearer hf_secretsecret" in request for request in seen]
+
+
+def test_connect__knows_public_servers_by_their_host() -> None:
+    """A preset is given for its own server, and AutonomousAI without asking it what it is."""
+    page = told(200, PAGE, SVELTE.format(""))
+    pages = {
+        "/": page,
+        "/__data.json": told(200, JSON, json.dumps(LAYOUT)),
+        "/api/models": told(200, JSON, '[{"id": "m"}]'),
+    }
+    with serving(pages) as (proxy, seen):
+        given = examine("http://cohereforai-c4ai-command.hf.space", proxy=proxy)
+        autonomous = examine("http://chatgpt.autonomous.ai/", proxy=proxy)
+        assert 4 + 1 == len(seen)
+    with serving({}) as (proxy, _):
+        private = examine("http://me-mine.hf.space", proxy=proxy)
+
+    assert (C4AICommand, AutonomousAI) == (given.client, autonomous.client)
+    assert all(check.ok for check in autonomous.checks)
+    assert "no such Space, or it is private" in private.checks[-1].saw
+
+
+def test_connect__repeats_no_secret_and_no_control_character() -> None:
+    """What a server says back of the key, and what would draw in a terminal, is not shown."""
+
+    def echo(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            known = b"Bearer" in request
+            said = b"<title>\x1b[2J" + request.partition(b"Bearer ")[2][:20] + b"</title>"
+            connection.sendall(told(200 if known else 401, PAGE, said))
+
+    with raw(echo) as url:
+        finding = examine(url, api_key="hf_secretsecretsecre")
+
+    assert "***" in finding.checks[-1].saw
+    assert "hf_secret" not in repr(finding) + str(finding.error)
+    assert finding.checks[-1].saw.isprintable()
 
 
 def test_connect__keeps_a_login_of_the_url_to_itself() -> None:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "conversation": "client errors markup messages secret stream",
     "client": "clocks conversation errors events messages retrying secret stream transport",
     "providers/*": "client clocks conversation decoding errors events messages secret site stream",
-    "site": "client clocks decoding errors retrying",
+    "site": "client clocks decoding errors retrying secret",
     "detect": "*",
     "doctor": "detect",
     "ahead": "errors events stream",
