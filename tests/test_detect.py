@@ -159,11 +159,14 @@ def test_connect__tells_login_and_terms() -> None:
     with Emulator(["chat-ui", "gradio"], login_required=True, auth=("me", "secret")) as emulator:
         chat_ui, gradio = (examine(emulator.url(name)) for name in ("chat-ui", "gradio"))
         tried = examine(emulator.url("gradio"), auth=("me", "secret"))
+    with Emulator("chat-ui", login_required=True, era="C") as emulator:
+        today = examine(emulator.url("chat-ui"))
     with Emulator(["chat-ui", "h2o"], disclaimer=True, era="C") as emulator:
         terms = [examine(emulator.url(name)) for name in ("chat-ui", "h2o")]
 
     assert "give cookies=, that of a session in a browser" in [c.remedy for c in chat_ui.checks]
     assert 'give auth=("user", "password")' in [c.remedy for c in gradio.checks]
+    assert [["wants a login"]] * 2 == [saw(each, "login") for each in (chat_ui, today)]
     assert ["wants a login; auth is given, and was not tried"] == saw(tried, "login")
     assert [ChatUI, H2O] == [each.client for each in terms]
     assert [["wants its terms accepted"]] * 2 == [saw(each, "terms") for each in terms]
@@ -324,10 +327,15 @@ def test_connect__refuses_a_setting_that_the_client_does_not_take() -> None:
 
 def test_connect__tries_nothing_again() -> None:
     """The caller's retry policy is the client's, not that of the four requests."""
-    with serving({"/": told(503, PAGE, "busy")}) as (url, seen):
-        with pytest.raises(ServerError):
-            connect(url, retry=RetryPolicy(attempts=5))
-        assert 1 == len(seen)
+    seen = []
+
+    def hang_up(connection: socket.socket) -> None:
+        seen.append(read_request(connection))
+
+    with raw(hang_up) as url, pytest.raises(IncompleteReplyError):
+        connect(url, retry=RetryPolicy(attempts=5, wait_initial=0, wait_max=0))
+
+    assert 2 == len(seen)  # the other is asked whether it speaks https
 
 
 @contextmanager
