@@ -68,16 +68,12 @@ def jsonl(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[dict[str, Any
             yield from _records(held.take(chunk, end), limit)
         else:
             held.keep(chunk)
-    rest = held.take(b"", 0).strip()
-    if not rest:
-        return
+    rest = held.take(b"", 0)
     try:
-        last = loads(rest)
+        yield from _records(rest, limit)
     except ProtocolError:
-        if rest.startswith(b"{"):
-            return
-        raise
-    yield last
+        if not rest.lstrip().startswith(b"{"):
+            raise
 
 
 class _Held:

@@ -1,11 +1,19 @@
-"""Generated faults: whatever a server says, one error tree comes out."""
+"""Generated faults: whatever a server says, one error tree comes out.
+
+pytest -n0 -m fuzz                          # the decoders, 30 seconds, as .ci/run does
+FUZZ_SECONDS=3600 pytest -n0 -m fuzz        # an hour
+"""
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import re
 import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import peers
 import pytest
@@ -13,8 +21,11 @@ import requests
 from canned import PROVIDERS, Canned
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replay import recorded
+from test_decoding import rows, told
 
-from c4ai_clients import C4AIError, ChatUI, RetryPolicy, Timeout
+from c4ai_clients import C4AIError, ChatUI, ProtocolError, RetryPolicy, Timeout
+from c4ai_clients.decoding import jsonl, sse
 
 GENERATED = 2500  # for each provider
 QUICK = RetryPolicy(attempts=2, wait_initial=0)
@@ -139,3 +150,107 @@ def server() -> object:
     with peers.listening(lambda connection: HANDLE[0](connection)) as address:  # type: ignore[operator]
         SERVER.append(address)
         yield
+
+
+# Replies of every protocol that were recorded, and what has everything in it.
+RECORDED = ["A/first_and_second_turn", "A/line_separators", "B/odd_tokens", "B/tools"]
+RECORDED += ["C/mcp_tools", "C/stream_resume", "C/router_omni", "C/line_separators"]
+STREAMS = [
+    b"\xef\xbb\xbf: hi\r\ndata: a\r\rid: 1\0\nretry: 9\nevent: error\ndata:b\ndata\n\ndata: c",
+    b'{"a": 1}\r\n\n  {"b": [{}]}\n{"c": NaN, "c": "\\ud83d"}',
+]
+ALPHABET = [
+    b"\n",
+    b"\r",
+    b"\n\n",
+    b"\r\n",
+    b":",
+    b" ",
+    b"data",
+    b"data: ",
+    b"event:",
+    b"{",
+    b"}",
+    b'"',
+]
+
+
+def corpus() -> list[bytes]:
+    cases = [f"chatui/{case}" for case in RECORDED]
+    cases += [f"gradio/{version}/first_turn" for version in ("4.2.0", "5.50.0", "6.31.0")]
+    streams = ("text/event-stream", "application/jsonl")
+    return STREAMS + [
+        exchange.body
+        for case in cases
+        for exchange in recorded(case)
+        if any(value.startswith(streams) for _, value in exchange.headers)
+    ]
+
+
+def pieces(chance: random.Random, body: bytes) -> Iterator[bytes]:
+    """Yield *body* cut into pieces of like size."""
+    most = chance.choice([1, 3, 40, 1000, 1 << 16])
+    at = 0
+    while at < len(body):
+        to = at + chance.randint(0, most)
+        yield body[at:to]
+        at = to
+
+
+def read(decoder: Callable[[Iterable[bytes]], Iterator[Any]], parts: list[bytes]) -> Any:
+    """Return what was read, why that ended early, and how long it took."""
+    found: list[Any] = []
+    start = time.process_time()
+    refused = ""
+    try:
+        found.extend(decoder(parts))
+    except ProtocolError as error:
+        refused = str(error)
+    return found, refused, time.process_time() - start
+
+
+def check_decoders(chance: random.Random, body: bytes) -> None:
+    """Fail where the decoders read *body* in another way than line after line."""
+    parts = list(pieces(chance, body))
+    events, refused, took = read(sse, parts)
+    expected = told(body)
+    assert [tuple(event) for event in events] == expected[: len(events)]
+    if not refused:
+        assert len(events) == len(expected)
+    elif refused.startswith("not UTF-8"):
+        with pytest.raises(UnicodeDecodeError):
+            body.decode("utf-8")
+    elif "expected an event stream" in refused:
+        assert expected == []
+    else:
+        assert re.search("event's name is longer", refused)
+    found, refused, took_too = read(jsonl, parts)
+    assert (found, bool(refused)) == rows(body)
+    # Some microseconds a byte, and a millisecond where a small body is counted.
+    assert max(took, took_too) < 0.05 + len(body) * 20e-6
+
+
+@pytest.mark.fuzz
+def test_fuzz__decoders() -> None:
+    """Recorded streams with anything wrong, in any pieces, read as line by line, in linear time."""
+    seconds = float(os.environ.get("FUZZ_SECONDS", "30"))
+    seed = os.environ.get("FUZZ_SEED") or str(random.SystemRandom().getrandbits(64))
+    sound = corpus()
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        chance = random.Random(f"{seed}-{number}")
+        way = chance.randrange(4)
+        if way == 0:
+            body = b"".join(chance.choices(ALPHABET, k=chance.randint(0, 300)))
+        elif way == 1:
+            body = chance.randbytes(chance.randint(0, 2000))
+        else:
+            body = mutated(chance, chance.choice(sound))
+        try:
+            check_decoders(chance, body)
+        except Exception as error:
+            raise AssertionError(f"FUZZ_SEED={seed}, number {number}: {body[:2000]!r}") from error
+
+    assert number > seconds
