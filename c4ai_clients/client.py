@@ -26,6 +26,7 @@ from .transport import Settings, Transport, header_value, proxy_url
 
 __all__ = ["ChatClient", "Model", "Models"]
 
+_LEFT = 'style="text-align: left"'
 _DOWNLOAD_LIMIT = 1 << 30
 
 
@@ -59,11 +60,11 @@ class Models(list[Model]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(each.id)}</td><td>{escape(each.label)}</td>"
-            f"<td>{escape(each.description)}</td></tr>"
-            for each in self
+            f"<tr>{''.join(f'<td {_LEFT}>{escape(word)}</td>' for word in words)}</tr>"
+            for words in ((each.id, each.label, each.description) for each in self)
         )
-        return f"<table><tr><th>id</th><th>label</th><th>description</th></tr>{rows}</table>"
+        heads = "".join(f"<th {_LEFT}>{word}</th>" for word in ("id", "label", "description"))
+        return f"<table><tr>{heads}</tr>{rows}</table>"
 
 
 class _GetModel:

@@ -40,6 +40,7 @@ NASTY = (
     "a|b\n-|-\n<script>|`</td><iframe src=x>`",
     "<a href='data:text/html,x' id=MathJax>\n\n<style>*{display:none}</style>",
     "[r](/hub/logout) [d](data:text/html;base64,x) [f](file:///etc/passwd) [v](vbscript:x)",
+    r"$\href{javascript:alert(1)}{x}$ \(\style{background:url(x)}{y}\)",
     "<button data-commandlinker-command=x>go</button> &lt;script&gt;",
 )
 

@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
-from ..client import ChatClient, Model
+from ..client import ChatClient, Model, Models
 from ..conversation import Conversation, is_id
 from ..decoding import Halves, ServerSentEvent, count, loads, sse, string
 from ..errors import (
@@ -125,7 +125,7 @@ class H2O(ChatClient):
             )
         except (NotFoundError, ProtocolError):
             page = None
-        models = [
+        models = Models(
             Model(
                 id=row["id"],
                 label=string(row.get("displayName")) or row["id"],
@@ -133,8 +133,8 @@ class H2O(ChatClient):
                 raw=row,
             )
             for row in models_of(page)
-            if isinstance(row.get("id"), str)
-        ]
+            if string(row.get("id"))
+        )
         self._listed = tuple(model.id for model in models)
         return models or super().models()
 

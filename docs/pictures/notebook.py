@@ -1,6 +1,6 @@
 """Make notebook.png: a short notebook, run in JupyterLab, as Chromium shows it.
 
-pip install -e ".[notebook,browser]"    # and chromium with its chromedriver
+pip install -e ".[browser]"    # and chromium with its chromedriver
 python docs/pictures/notebook.py
 """
 
@@ -121,6 +121,18 @@ class Lab:
         saved = nbformat.read(self._folder / notebook, as_version=4)
         return list(saved.cells)
 
+    def photograph(self, path: Path, height: int) -> None:
+        """Take a picture of the notebook from its top."""
+        self.browser.set_window_size(920, height)
+        self.browser.execute_script(
+            "const outer = document.querySelector('.jp-WindowedPanel-outer');"
+            "outer.scrollTop = 0; outer.style.overflow = 'hidden';"
+            "document.querySelectorAll('.jp-Cell.jp-mod-selected')"
+            ".forEach(cell => cell.classList.remove('jp-mod-selected', 'jp-mod-active'))"
+        )
+        time.sleep(1)  # for the formulas to be set
+        self.browser.find_element("css selector", ".jp-Notebook").screenshot(str(path))
+
 
 def _found(*names: str) -> str:
     for name in names:
@@ -164,14 +176,7 @@ def main() -> None:
         write(Path(folder) / "sky.ipynb", *(cell.format(**urls) for cell in CELLS))
         with Lab(Path(folder)) as lab:
             lab.run("sky.ipynb")
-            lab.browser.execute_script(
-                "document.querySelectorAll('.jp-Cell.jp-mod-selected')"
-                ".forEach(cell => cell.classList.remove('jp-mod-selected', 'jp-mod-active'));"
-                "document.querySelector('.jp-WindowedPanel-outer').style.overflow = 'hidden'"
-            )
-            time.sleep(1)  # for the formulas to be set
-            notebook = lab.browser.find_element("css selector", ".jp-Notebook")
-            notebook.screenshot(str(PICTURE))
+            lab.photograph(PICTURE, 720)
 
 
 if __name__ == "__main__":
