@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeVar, Union
@@ -177,6 +177,8 @@ class Answer:
 
 
 Refusal = Callable[[Answer, str], Union[C4AIError, None]]
+# Given each request, its answer, and what of the request is secret.
+Tap = Callable[[requests.PreparedRequest, requests.Response, Iterable[str]], None]
 
 
 class Transport:
@@ -202,6 +204,7 @@ class Transport:
         self._withheld: list[str] = []
         self._current = threading.local()
         self._hold_until = 0.0
+        self.tap: Tap | None = None
         self._goodbyes: set[threading.Thread] = set()
 
     def _begin_if_forked(self) -> None:
@@ -420,6 +423,8 @@ class Transport:
         # Not Session.send, which keeps cookies and looks at the environment each time.
         adapter = session.get_adapter(str(prepared.url))
         response = adapter.send(prepared, stream=True, **self._environment)
+        if self.tap is not None:
+            self.tap(prepared, response, call.withheld)
         clocked: Clocked | None = self._current.socket
         if clocked is not None:
             return Answer(call, response, lambda: clocked.release(call), clocked)

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "prompts": "errors",
     "records": "errors prompts stream",
     "batch": "*",
+    "recording": "client emulator/replay errors secret",
     "notebook": "*",
     "cli/*": "*",
     "__main__": "*",

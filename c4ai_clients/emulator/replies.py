@@ -14,6 +14,9 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
+
+from c4ai_clients.emulator.replay import replies as recorded
 
 __all__ = [
     "Answer",
@@ -117,7 +120,7 @@ class Answer:
 
 
 Reply = str | Answer
-Replies = Reply | Callable[[str], Reply] | Sequence[Reply] | None
+Replies = Reply | Path | Callable[[str], Reply] | Sequence[Reply] | None
 
 
 def made_up(prompt: str, seed: int = 0) -> str:
@@ -158,7 +161,7 @@ class Model:
         elif callable(replies):
             self._make = replies
         elif replies is not None:
-            self._left = list(replies)
+            self._left = list(recorded(replies) if isinstance(replies, Path) else replies)
 
     @property
     def unasked(self) -> int:

@@ -36,7 +36,7 @@ class Emulator:
 
     A context manager: every protocol asked for gets a port of its own, and on
     leaving every socket is closed and every thread joined. Where `replies` is a
-    sequence, an answer that nobody asked for fails the block on leaving it.
+    sequence or a recording, an answer that nobody asked for fails the block on leaving it.
 
     Args:
         protocols: Any of "chat-ui", "h2o", "autonomous", "gradio", or names
@@ -45,8 +45,9 @@ class Emulator:
             chat-ui of 2023, which the protocol "h2o" always is.
         version: Which Gradio, such as "4.44.1", "5.50.0", "6.31.0".
         replies: What the model says: a text, an `Answer`, a function of the
-            prompt, a sequence of answers given out one by one, or None for an
-            answer made up out of the prompt.
+            prompt, a sequence of answers given out one by one, the `Path` of a
+            recording whose answers are given out so, or None for an answer
+            made up out of the prompt.
         pace: Seconds before each token.
         seed: Another seed, another made-up answer.
         upstream: Base URL of an OpenAI-compatible server that answers instead.
