@@ -45,6 +45,7 @@ ODD = [
     b"{}",
     b'{"a":null}',
     b"[" * 3000 + b"]" * 3000,
+    b"[" * 101 + b"]" * 101,
     b'"404"',
     b"[null,1,{}]",
 ]
@@ -157,29 +158,19 @@ RECORDED = ["A/first_and_second_turn", "A/line_separators", "B/odd_tokens", "B/t
 RECORDED += ["C/mcp_tools", "C/stream_resume", "C/router_omni", "C/line_separators"]
 STREAMS = [
     b"\xef\xbb\xbf: hi\r\ndata: a\r\rid: 1\0\nretry: 9\nevent: error\ndata:b\ndata\n\ndata: c",
+    b"\xef\xbb\xbfdata: a\n\nevent: many lines\n" + b"data: b\n: c\n" * 40 + b"\n",
     b'{"a": 1}\r\n\n  {"b": [{}]}\n{"c": NaN, "c": "\\ud83d"}',
+    b'{"deep": ' + b"[" * 98 + b'{"a":1}' + b"]" * 98 + b"}\n" * 2,
 ]
-ALPHABET = [
-    b"\n",
-    b"\r",
-    b"\n\n",
-    b"\r\n",
-    b":",
-    b" ",
-    b"data",
-    b"data: ",
-    b"event:",
-    b"{",
-    b"}",
-    b'"',
-]
+LONG = b"data: " + b"x" * 300_000 + b"\n\n"  # seconds where the cost is quadratic
+ALPHABET = [b"\n", b"\r", b"\n\n", b"\r\n", b":", b" ", b"data", b"data: ", b"event:", b"{", b"}"]
 
 
 def corpus() -> list[bytes]:
     cases = [f"chatui/{case}" for case in RECORDED]
     cases += [f"gradio/{version}/first_turn" for version in ("4.2.0", "5.50.0", "6.31.0")]
     streams = ("text/event-stream", "application/jsonl")
-    return STREAMS + [
+    return [
         exchange.body
         for case in cases
         for exchange in recorded(case)
@@ -241,13 +232,16 @@ def test_fuzz__decoders() -> None:
     while time.monotonic() < end:
         number += 1
         chance = random.Random(f"{seed}-{number}")
-        way = chance.randrange(4)
-        if way == 0:
-            body = b"".join(chance.choices(ALPHABET, k=chance.randint(0, 300)))
+        way = chance.randrange(5)
+        if number % 500 == 0:
+            body = LONG
+        elif way == 0:
+            body = chance.choice([b"", b"\xef\xbb\xbf"])
+            body += b"".join(chance.choices(ALPHABET, k=chance.randint(0, 300)))
         elif way == 1:
             body = chance.randbytes(chance.randint(0, 2000))
         else:
-            body = mutated(chance, chance.choice(sound))
+            body = mutated(chance, chance.choice(STREAMS if way == 2 else sound))
         try:
             check_decoders(chance, body)
         except Exception as error:
