@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import markup
 from .answers import Answer, Answers
-from .errors import CancelledError
+from .errors import CancelledError, UsageError
 from .stream import Reply, Stream
 
 if TYPE_CHECKING:
@@ -63,12 +63,15 @@ def show(stream: Stream) -> Reply:
         stream: What to show; read it nowhere else.
 
     Raises:
+        UsageError: It is no stream.
         C4AIError: The reply did not become complete. What came stays on
             display, and in the conversation; so it does after an interrupt.
     """
-    area = _Area() if _shell() is not None else None
-    if area is None:
+    if not isinstance(stream, Stream):
+        raise UsageError("show() takes a stream: show(client.stream(…))")
+    if _shell() is None:
         return _written(stream)
+    area = _Area()
     answers = Answers({"": stream})
     try:
         with answers:

@@ -18,6 +18,7 @@ from c4ai_clients import (
     ModelError,
     Reply,
     RetryPolicy,
+    UsageError,
     markup,
 )
 from c4ai_clients.client import Model, Models
@@ -331,6 +332,12 @@ def test_show__elsewhere_writes_the_text(
 
     assert "A [2Jnaïve\nanswer.\n" == capsys.readouterr().out
     assert "A \x1b[2Jnaïve\nanswer." == reply.text
+
+
+def test_show__takes_a_stream_only() -> None:
+    """A reply that has come already is a mistake, and is told so."""
+    with pytest.raises(UsageError, match="takes a stream"):
+        show(Reply("Hi"))  # type: ignore[arg-type]
 
 
 def test_compare__elsewhere_writes_the_answers(
