@@ -31,6 +31,8 @@ def listening(handle: Callable[[socket.socket], None]) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
+                # Or a second piece waits until the client acknowledges the first.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connections.append(connection)
                 threads.append(threading.Thread(target=serve, args=(connection,)))
                 threads[-1].start()
