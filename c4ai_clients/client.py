@@ -206,11 +206,20 @@ class ChatClient:
         )
 
     def chat(self, messages: Messages, **options: Any) -> Reply:
-        """Ask, and return the whole reply; takes what :meth:`stream` takes."""
+        """Ask, and return the whole reply; takes what :meth:`stream` takes.
+
+        Raises:
+            C4AIError: It cannot be sent as asked, or the reply did not become
+                complete; ``partial`` holds what came.
+        """
         return self.stream(messages, **options).reply()
 
     def conversation(self, *, system: str | None = None, model: str | None = None) -> Conversation:
-        """Begin a conversation; nothing is sent before its first question."""
+        """Begin a conversation; nothing is sent before its first question.
+
+        Raises:
+            ModelNotFoundError: No such model is known.
+        """
         begun = Conversation(
             self, system=system, model=(self.get_model(model) if model else self.model) or ""
         )
@@ -218,7 +227,11 @@ class ChatClient:
         return begun
 
     def models(self) -> list[Model]:
-        """Return the models that the server offers; the built-in list where it cannot say."""
+        """Return the models that the server offers; the built-in list where it cannot say.
+
+        Raises:
+            C4AIError: The server cannot be asked.
+        """
         return Models(Model(id=name) for name in self.built_in_models)
 
     def close(self) -> None:

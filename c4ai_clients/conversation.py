@@ -54,9 +54,12 @@ class Conversation:
         system: The system prompt, or None.
         model: The server's own name of the model.
         id: The server's id for it, or None.
+        client: The client to go on with, or None.
         provider: The provider of the client that began it.
+        url: The server that it is with, the ``base_url`` of that client.
         state: What the provider needs to go on; plain values.
         cookies: The server's cookies; sent to no other server, and shown nowhere.
+        keep: Whether the server is to keep it; where it keeps none, no matter.
     """
 
     def __init__(
@@ -91,7 +94,12 @@ class Conversation:
         return "".join(parts)
 
     def stream(self, messages: Messages, **options: Any) -> Stream:
-        """Ask the next question; takes what the client's ``stream`` takes."""
+        """Ask the next question; takes what the client's ``stream`` takes.
+
+        Raises:
+            UsageError: Another stream of this conversation is not over; there
+                is no client; or it cannot be sent as asked.
+        """
         return self._client().stream(messages, conversation=self, **options)
 
     def chat(self, messages: Messages, **options: Any) -> Reply:
@@ -99,7 +107,14 @@ class Conversation:
         return self.stream(messages, **options).reply()
 
     def regenerate(self, **options: Any) -> Stream:
-        """Ask the last question again; the new answer takes the old one's place."""
+        """Ask the last question again; the new answer takes the old one's place.
+
+        Args:
+            **options: What the client's ``stream`` takes.
+
+        Raises:
+            UsageError: Nothing has been asked yet.
+        """
         return self._again("regenerate", None, None, options)
 
     def edit(self, messages: Messages, *, at: int | None = None, **options: Any) -> Stream:
@@ -110,11 +125,23 @@ class Conversation:
             at: The index in ``messages`` of the question to replace; the last
                 one by default.
             **options: What the client's ``stream`` takes.
+
+        Raises:
+            UsageError: There is no question at that index.
         """
         return self._again("edit", messages, at, options)
 
     def continue_(self, **options: Any) -> Stream:
-        """Have the last answer go on where it stopped; only the rest is streamed."""
+        """Have the last answer go on where it stopped; only the rest is streamed.
+
+        Only chat-ui until 2025-09 can do that (seen: recordings B).
+
+        Args:
+            **options: What the client's ``stream`` takes.
+
+        Raises:
+            UsageError: There is no answer yet, or the server cannot do it.
+        """
         return self._again("continue", None, None, options)
 
     def fork(self, at: int | None = None) -> Conversation:
@@ -129,14 +156,23 @@ class Conversation:
         return other
 
     def delete(self) -> None:
-        """Delete it on the server, where the server keeps conversations."""
+        """Delete it on the server.
+
+        Raises:
+            UsageError: The provider keeps no conversations (AutonomousAI, Gradio).
+            C4AIError: The server has not deleted it.
+        """
         self._client()._delete(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to *path* as JSON, readable by its owner only.
 
         The file is written beside and moved into place, so a conversation
-        saved there before is never lost halfway.
+        saved there before is never lost halfway. What stands in it is told in
+        ``docs/conversations.md``; it holds the server's cookies.
+
+        Raises:
+            OSError: It cannot be written there.
         """
         record = {
             "format": _FORMAT,

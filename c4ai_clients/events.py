@@ -2,6 +2,10 @@
 
 A provider turns each thing that its server says into one of these small
 values, and drops nothing in silence: what we do not know is :class:`Unknown`.
+
+Where a kind was seen is said with it: chat-ui B and C are the recordings of
+2025-03 and 2026-08, A and A2 those of 2023 (by ``H2O``); Gradio is that of eight
+versions from 3.50 to 6.31. Of AutonomousAI nothing was recorded.
 """
 
 from __future__ import annotations
@@ -37,21 +41,35 @@ class Text:
 
 @dataclass(slots=True)
 class Reasoning:
-    """A piece of what the model thinks before it answers."""
+    """A piece of what the model thinks before it answers.
+
+    Seen: chat-ui B, and C between ``<think>`` tags; AutonomousAI's is a guess.
+    """
 
     text: str
 
 
 @dataclass(slots=True)
 class Title:
-    """The server's title for the conversation; may come after the answer."""
+    """The server's title for the conversation; may come after the answer.
+
+    Seen: chat-ui B and C; H2O's is asked for (``title=True``; seen: A).
+    """
 
     title: str
 
 
 @dataclass(slots=True)
 class Status:
-    """A word about progress, such as ``started`` or ``keepAlive``."""
+    """A word about progress.
+
+    Attributes:
+        status: chat-ui's own word, such as ``started``, ``keepAlive`` or
+            ``finished``, or ``webSearch``, ``tool``, ``reasoning`` or ``router``
+            (seen: B and C; ``tool`` with its progress: C); Gradio's ``started``,
+            ``log`` or ``progress``.
+        message: What more is said of it, or ``""``.
+    """
 
     status: str
     message: str = ""
@@ -59,7 +77,7 @@ class Status:
 
 @dataclass(slots=True)
 class Queued:
-    """A place in the server's queue.
+    """A place in the server's queue (Gradio, all versions).
 
     Attributes:
         position: How many are ahead of us; 0 is next.
@@ -74,7 +92,7 @@ class Queued:
 
 @dataclass(slots=True)
 class Sources:
-    """Pages that the answer draws on, as the server gave them.
+    """Pages that the answer draws on, as the server gave them (seen: chat-ui B).
 
     Attributes:
         sources: One dict a page, with ``link`` and often ``title``.
@@ -85,7 +103,15 @@ class Sources:
 
 @dataclass(slots=True)
 class ToolCall:
-    """The model uses a tool."""
+    """The model uses a tool.
+
+    Seen: chat-ui B and C; AutonomousAI's is a guess.
+
+    Attributes:
+        id: The server's id for the call; a :class:`ToolResult` names it.
+        name: The tool's name.
+        arguments: What the model gave it, by name.
+    """
 
     id: str
     name: str
@@ -94,7 +120,13 @@ class ToolCall:
 
 @dataclass(slots=True)
 class ToolResult:
-    """What a tool answered, or the error that it ended in."""
+    """What a tool answered, or the error that it ended in (seen: chat-ui B and C).
+
+    Attributes:
+        id: The id of its :class:`ToolCall`.
+        outputs: What it answered, as the server gave it.
+        error: What went wrong in the server's words, or None.
+    """
 
     id: str
     outputs: list[Any] = field(default_factory=list)
@@ -105,8 +137,11 @@ class ToolResult:
 class File:
     """A file that the answer brings.
 
+    Seen: Gradio, all versions; chat-ui's is read in its public history.
+
     Attributes:
         name: The server's name for it.
+        reader: What :meth:`read` calls.
         mime: Its media type, or ``""``.
         url: Where it lies on the conversation's own server.
     """
@@ -117,7 +152,11 @@ class File:
     url: str = ""
 
     def read(self) -> bytes:
-        """Return the file's bytes, asked from the conversation's own server."""
+        """Return the file's bytes, asked from the conversation's own server.
+
+        Raises:
+            C4AIError: They cannot be had, or are more than 1 GiB.
+        """
         return self.reader()
 
 
@@ -130,7 +169,11 @@ class Started:
 
 @dataclass(slots=True)
 class Usage:
-    """What the turn cost, in tokens; None where the server does not say."""
+    """What the turn cost, in tokens; None where the server does not say.
+
+    AutonomousAI and text-generation-inference (``H2O``) may say so; in no
+    recording one does.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

@@ -58,7 +58,7 @@ def of_error(asked: Asked, error: Exception) -> Record:
 def read_batch(path: str | os.PathLike[str]) -> list[Record]:
     """Return a batch's records, one for each id, in the order of the prompts.
 
-    A record is a reply as :meth:`Reply.to_dict` gives it, or has ``error``, a
+    A record is a reply as :meth:`~c4ai_clients.Reply.to_dict` gives it, or has ``error``, a
     dict with ``class``, ``text``, ``partial``, ``phase``, ``attempts`` and
     ``retry``; both have ``id``, and ``index``, the prompt's place.
 

@@ -52,6 +52,8 @@ _logger = logging.getLogger("c4ai_clients")
 class AutonomousAI(ChatClient):
     """A client of AutonomousAI.
 
+    Nothing was ever recorded: it does what public clients did in early 2025.
+
     Args:
         base_url: The server.
         country_code: Sent as ``country-code``.

@@ -61,7 +61,11 @@ _LEFT = (CancelledError, TimedOutError, GeneratorExit, KeyboardInterrupt)
 
 
 class ChatUI(ChatClient):
-    """A client of any chat-ui server."""
+    """A client of any chat-ui server, 2024 to today.
+
+    Seen: servers of 2025-03 and 2026-08 (recordings B and C). ``base_url`` is
+    needed; the other settings are those of :class:`~c4ai_clients.ChatClient`.
+    """
 
     provider = "chat-ui"
     label = "HuggingFace chat-ui"
@@ -538,7 +542,11 @@ def _parts(turn: Turn, data: dict[str, Any]) -> list[tuple[str, tuple[str | None
 
 
 class C4AICommand(ChatUI):
-    """CohereForAI's C4AI Command Space, or any chat-ui that serves its models."""
+    """CohereForAI's C4AI Command Space, or any chat-ui that serves its models.
+
+    The Space itself was never recorded; it ran the chat-ui of 2025-03, and a
+    server of that version was (recordings B).
+    """
 
     provider = "c4ai-command"
     label = "CohereForAI C4AI Command"

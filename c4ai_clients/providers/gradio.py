@@ -63,6 +63,8 @@ class Gradio(ChatClient):
     A system prompt goes into the app's input for it; where the app has none it
     is written into the first prompt, which is all that such an app reads.
 
+    Seen: real servers of 3.50, 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31.
+
     Args:
         base_url: The app, such as ``https://name.hf.space``.
         api_name: The listener to ask, where the app has several chats.
@@ -359,7 +361,11 @@ def _login(auth: object) -> tuple[str, str] | None:
 
 
 class Qwen(Gradio):
-    """The Qwen2.5 Space, or any app in its layout."""
+    """The Qwen2.5 Space, or any app in its layout.
+
+    Seen: an app in that layout, on six versions of Gradio; the Space itself was
+    never recorded. The settings are those of :class:`Gradio`.
+    """
 
     provider = "qwen"
     label = "Qwen2.5"

@@ -44,7 +44,11 @@ __all__ = ["H2O", "models_of"]
 
 
 class H2O(ChatClient):
-    """A client of H2O's gpt-gm, or of any chat-ui server of summer 2023."""
+    """A client of H2O's gpt-gm, or of any chat-ui server of summer 2023.
+
+    Seen: chat-ui of 2023-06 and 2023-07 (recordings A and A2), which H2O's own
+    is a fork of. The settings are those of :class:`~c4ai_clients.ChatClient`.
+    """
 
     provider = "h2o"
     label = "H2O gpt-gm"
