@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from types import TracebackType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from . import markup
 from .clocks import Call, Timeout, TimeoutLike
 from .conversation import Conversation, Revision
 from .errors import ModelNotFoundError, UsageError
@@ -60,7 +60,7 @@ class Models(list[Model]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr>{''.join(f'<td {_LEFT}>{escape(word)}</td>' for word in words)}</tr>"
+            f"<tr>{''.join(f'<td {_LEFT}>{markup.escaped(word)}</td>' for word in words)}</tr>"
             for words in ((each.id, each.label, each.description) for each in self)
         )
         heads = "".join(f"<th {_LEFT}>{word}</th>" for word in ("id", "label", "description"))

@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import re
 from concurrent import futures
-from html import escape
 from typing import Any
+
+from . import markup
 
 __all__ = [
     "AuthError",
@@ -91,10 +92,8 @@ class C4AIError(RuntimeError):
 
     def _repr_html_(self) -> str:
         """Show it where it is a cell's value; one that is raised has its traceback."""
-        came = f'<div style="white-space: pre-wrap">{escape(self.partial)}</div>'
-        return f"<b>{escape(type(self).__name__)}</b>: {escape(str(self))}" + (
-            f"<details><summary>What had come</summary>{came}</details>" if self.partial else ""
-        )
+        said = f"<b>{type(self).__name__}</b>: {markup.escaped(str(self))}"
+        return said + (markup.fold("What had come", self.partial) if self.partial else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args, self.__dict__.copy()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-__all__ = ["answer", "html", "link", "plain", "small"]
+__all__ = ["answer", "escaped", "fold", "html", "link", "plain", "small", "whole"]
 
 _LONGEST = 100_000  # what is read in half a second, or in two where it is made to be slow
 _LINK = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
@@ -38,24 +38,39 @@ def html(markdown: str) -> str:
         reader = _reader()
     except ImportError:
         return plain(markdown)
-    return str(reader.render(markdown)) if len(markdown) <= _LONGEST else plain(markdown)
+    return str(reader.render(whole(markdown))) if len(markdown) <= _LONGEST else plain(markdown)
+
+
+def whole(text: str) -> str:
+    """Return *text* with halves of a character made one, or U+FFFD: nothing can hold a half."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def escaped(text: str) -> str:
+    """Return *text* as it stands in HTML, also inside an attribute's quotes."""
+    return escape(whole(text))
 
 
 def plain(text: str) -> str:
     """Return *text* as HTML that shows it as it is."""
-    return f'<div style="white-space: pre-wrap">{escape(text)}</div>'
+    return f'<div style="white-space: pre-wrap">{escaped(text)}</div>'
 
 
 def small(text: str) -> str:
     """Return *text* as a line beside the answer."""
-    return f'<div style="opacity: 0.7">{escape(text)}</div>'
+    return f'<div style="opacity: 0.7">{escaped(text)}</div>'
+
+
+def fold(summary: str, text: str) -> str:
+    """Return *text* folded away behind *summary*."""
+    return f"<details><summary>{escaped(summary)}</summary>{plain(text)}</details>"
 
 
 def link(url: str, label: str) -> str:
     """Return a link, or its label alone where *url* leads to no other server."""
     if not _is_link(url):
-        return escape(label)
-    return f'<a href="{escape(url)}" rel="noopener noreferrer">{escape(label)}</a>'
+        return escaped(label)
+    return f'<a href="{escaped(url)}" rel="noopener noreferrer">{escaped(label)}</a>'
 
 
 def answer(
@@ -66,9 +81,9 @@ def answer(
     sources: Iterable[Mapping[str, Any]] = (),
 ) -> str:
     """Return an answer as HTML: title, what the model thought (folded away), text, sources."""
-    parts = [f"<p><b>{escape(title)}</b></p>"] if title else []
+    parts = [f"<p><b>{escaped(title)}</b></p>"] if title else []
     if reasoning:
-        parts.append(f"<details><summary>Reasoning</summary>{plain(reasoning)}</details>")
+        parts.append(fold("Reasoning", reasoning))
     parts.append(html(text))
     links = [
         link(str(page.get("link", "")), str(page.get("title") or page.get("link") or "a page"))

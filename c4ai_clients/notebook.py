@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from html import escape
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +135,7 @@ class _Area:
         """Show it, unless it is there already, or too much for so short a time."""
         from IPython.display import display
 
-        data = {"text/html": html, "text/plain": text}
+        data = {"text/html": html, "text/plain": markup.whole(text)}
         if data == self._drawn or (monotonic() < self._next and not last):
             return
         if self._handle is None:
@@ -184,7 +183,8 @@ def _card(answer: Answer, *, over: bool = False) -> str:
 def _columns(answers: list[Answer], *, over: bool = False) -> str:
     """Return answers as HTML, side by side: a table, which survives where styles do not."""
     heads = "".join(
-        f'<th style="text-align: left">{escape(each.label)}{markup.small(_times(each))}</th>'
+        f'<th style="text-align: left">{markup.escaped(each.label)}'
+        f"{markup.small(_times(each))}</th>"
         for each in answers
     )
     bodies = "".join(
@@ -226,5 +226,5 @@ def _written(stream: Stream) -> Reply:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(_CONTROL.sub("", text))
+    sys.stdout.write(_CONTROL.sub("", markup.whole(text)))
     sys.stdout.flush()

@@ -17,7 +17,7 @@ PACKAGE = Path(c4ai_clients.__file__).parent
 # The file on the left may import, of ours, the files on the right.
 MAY_IMPORT = {
     "_version": "",
-    "errors": "",
+    "errors": "markup",
     "secret": "errors",
     "events": "",
     "messages": "errors",
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "markup": "",
     "stream": "clocks conversation errors events markup messages secret",
     "conversation": "client errors markup messages secret stream",
-    "client": "clocks conversation errors events messages retrying secret stream transport",
+    "client": "clocks conversation errors events markup messages retrying secret stream transport",
     "providers/*": "client clocks conversation decoding errors events messages secret site stream",
     "site": "client clocks decoding errors retrying secret",
     "detect": "*",
@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "prompts": "errors",
     "records": "errors prompts stream",
     "batch": "*",
+    "pytest_plugin": "client emulator",
     "recording": "client emulator/replay errors secret",
     "notebook": "*",
     "cli/*": "*",

@@ -54,6 +54,8 @@ def reply_to(prompt: str) -> Answer:
         return Answer([f"w{n} " for n in range(60)], reasoning="Well.", title="Words & <b>")
     if prompt.startswith("endless"):
         return Answer("w" + str(n) + " " for n in range(2000))
+    if prompt.startswith("halves"):
+        return Answer(["a ", "\ud83d", "\ude00", " b ", "\ud83d", " c"], reasoning=["\ud83d"])
     if prompt.startswith("failing"):
         return Answer("It is so and so", error="out <b>of</b> memory", error_after=3)
     return Answer(BOLD, reasoning="Hm <i>.", title="Sky <script>")
@@ -162,6 +164,17 @@ def test_show__of_a_big_answer_stays_below_the_servers_limit(kernel: Kernel) -> 
     assert max(sizes) > 60_000
     assert sum(sizes[:-1]) <= 250_000 * (times[-1] - times[0]) + max(sizes)
     assert 100 * 80 == len(cell.left()[0]["text/plain"].split())
+
+
+def test_show__of_half_a_character_shows_a_mark(kernel: Kernel) -> None:
+    """Half a surrogate pair, which no message can hold, is shown as U+FFFD; both make one."""
+    cell = kernel.run("show(client.stream('halves')); compare('halves', [client])")
+
+    assert [] == cell.errors
+    shown, compared = cell.left()
+    assert "a \U0001f600 b \ufffd c" == shown["text/plain"]
+    assert "a \U0001f600 b \ufffd c" in shown["text/html"]
+    assert "a \U0001f600 b \ufffd c" in compared["text/plain"]
 
 
 def test_show__draws_from_the_cells_own_thread(kernel: Kernel) -> None:
@@ -313,6 +326,20 @@ def test_markup__of_hostile_length_ends_soon() -> None:
 
     assert "<em>" not in huge
     assert "*a* " in huge
+
+
+def test_display__holds_no_half_of_a_character() -> None:
+    """What a kernel must send as UTF-8 can be encoded, whatever a server sent."""
+    half = "a \ud83d b"
+    talk = Conversation(None, system=half, model=half)
+    talk.messages = [{"role": "user", "content": half}, {"role": "assistant", "content": half}]
+    for shown in (
+        Reply(half, reasoning=half, title=half),
+        talk,
+        Models([Model(half, label=half)]),
+        ModelError(half, partial=half),
+    ):
+        assert "a \ufffd b".encode() in shown._repr_html_().encode()
 
 
 def test_markup__without_its_reader_shows_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
