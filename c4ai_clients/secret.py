@@ -54,7 +54,8 @@ def withhold(error: BaseException, secrets: Iterable[str]) -> None:
     taken out of the words, since a server may say back what it was sent.
     """
     secrets = set(secrets)
-    links, waiting = [], [error]
+    links: list[BaseException] = []
+    waiting = [error]
     while waiting:
         link = waiting.pop()
         if any(link is seen for seen in links):

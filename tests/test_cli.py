@@ -171,10 +171,12 @@ def test_serve__says_why_it_cannot_start() -> None:
         port = str(taken.getsockname()[1])
         in_use = c4ai("serve", "--provider", "chat-ui", "--port", port)
     unknown = c4ai("serve", "--era", "Z")
+    fault = c4ai("serve", "--fault", "cut,at=soon")
 
     assert "Address already in use" in in_use.stderr.decode().splitlines()[0]
     assert "'Z'" in sentence(unknown)
-    assert (2, 2) == (in_use.returncode, unknown.returncode)
+    assert "'soon' is no value of at" in sentence(fault)
+    assert [2, 2, 2] == [ran.returncode for ran in (in_use, unknown, fault)]
 
 
 def test_error__ends_the_line_of_a_partial_answer() -> None:
@@ -537,18 +539,21 @@ def test_models__one_a_line() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve__until_it_is_told_to_end(number: signal.Signals) -> None:
-    """serve prints a URL for each provider, answers there, and ends well."""
-    with started("serve", "--pace", "0") as process:
+    """serve prints a URL for each provider, answers there, fails as told, and ends well."""
+    fault = "status,status=403,step=message,nth=2,retry_after=1"
+    with started("serve", "--pace", "0", "--fault", fault) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         urls = dict(process.stdout.readline().decode().split() for _ in PROVIDERS)
-        answered = c4ai("chat", "--provider", "c4ai-command", "--url", urls["c4ai-command"], "Hi")
+        asking = ("chat", "--provider", "c4ai-command", "--url", urls["c4ai-command"], "Hi")
+        answered, refused = c4ai(*asking), c4ai(*asking)
         process.send_signal(number)
         said = process.stderr.read().decode()
 
         assert 0 == process.wait(SECONDS)
         assert PROVIDERS == sorted(urls)
-        assert 0 == answered.returncode
+        assert (0, 1) == (answered.returncode, refused.returncode)
+        assert b"403" in refused.stderr
         assert "Traceback" not in said
 
 

@@ -30,6 +30,7 @@ from .servers import (
     PROVIDERS,
     connected,
     emulator,
+    fault,
     model_option,
     option,
     protocol,
@@ -47,6 +48,7 @@ _PORT = "The first protocol's port, the next ones count up; free ones by default
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 _KEPT = "A file to keep the conversation in, and to go on from."
 _SENT = "A file to send along; may be repeated."
+_FAULTS = "What goes wrong, such as stall,at=100,seconds=5; repeat it for more."
 _TARGETS = "A provider or a server's URL; repeat it for each."
 _logger = logging.getLogger("c4ai_clients")
 
@@ -306,21 +308,27 @@ def doctor(ctx: click.Context, /, url: str, **given: Any) -> None:
 @option("--pace", type=click.FloatRange(0, 60), default=LOCAL_PACE, help="Seconds a token.")
 @option("--era", type=click.Choice(_ERAS), default="B", help="Which chat-ui, from 2023 to 2026.")
 @option("--version", default="5.50.0", help="Which Gradio, such as 4.44.1, 5.50.0 or 6.31.0.")
+@option("--fault", "faults", multiple=True, metavar="KIND[,FIELD=VALUE…]", help=_FAULTS)
 @option("--upstream", help="URL of an OpenAI-compatible server that is to answer.")
 @option("--upstream-model", help="The model to ask there.")
 @option("--upstream-key", help="The key for it.")
-def serve(names: tuple[str, ...], port: int, **settings: Any) -> None:
+def serve(names: tuple[str, ...], port: int, faults: tuple[str, ...], **settings: Any) -> None:
     """Run a local server that speaks the providers' protocols.
 
     Prints each provider's URL and runs until Ctrl-C. Its answers are made up,
     or those of --upstream.
-    """
+
+    \b
+    c4ai serve --provider gradio --version 4.44.1 --pace 0.1
+    c4ai serve --fault status,status=503,step=create,times=2 --fault cut,at=900,nth=3
+    """  # noqa: D301
     kinds = {name: PROVIDERS[name] for name in names} or PROVIDERS
     protocols = list(dict.fromkeys(protocol(kind) for kind in kinds.values()))
     ports = {name: port + i for i, name in enumerate(protocols)} if port else {}
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's & ignores the first
         signal.signal(number, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), emulator(protocols, ports=ports, **settings) as e:
+    given = {"ports": ports, "faults": [fault(words) for words in faults], **settings}
+    with contextlib.suppress(KeyboardInterrupt), emulator(protocols, **given) as e:
         width = max(map(len, kinds))
         for name in kinds:
             print(f"{name:<{width}}  {e.url(name)}", flush=True)

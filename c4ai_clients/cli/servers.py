@@ -24,6 +24,7 @@ __all__ = [
     "PROVIDERS",
     "connected",
     "emulator",
+    "fault",
     "model_option",
     "option",
     "protocol",
@@ -44,6 +45,15 @@ def _providers() -> dict[str, type[ChatClient]]:
 
 
 PROVIDERS = _providers()
+_FAULT_FIELDS: dict[str, Callable[[str], Any]] = {
+    "step": str,
+    "at": int,
+    "nth": int,
+    "times": int,
+    "seconds": float,
+    "status": int,
+    "retry_after": str,
+}
 _PROTOCOLS = ("chat-ui", "h2o", "autonomous", "gradio")
 
 
@@ -103,6 +113,29 @@ def emulator(protocols: Iterable[str], **settings: Any) -> Iterator[Any]:
         yield running
     finally:
         running.stop()
+
+
+def fault(words: str) -> Any:
+    """Read a fault of the emulator's from ``KIND[,FIELD=VALUE…]``."""
+    from ..emulator import Fault
+
+    kind, *pairs = words.split(",")
+    try:
+        given: dict[str, Any] = {}
+        for name, _, value in (pair.partition("=") for pair in pairs):
+            if name not in _FAULT_FIELDS:
+                raise ValueError(f"no field is called {name!r}")
+            try:
+                given[name] = _FAULT_FIELDS[name](value)
+            except ValueError:
+                raise ValueError(f"{value!r} is no value of {name}") from None
+        if "retry_after" in given:
+            given["headers"] = {"Retry-After": given.pop("retry_after")}
+        return Fault(kind, **given)
+    except ValueError as error:
+        raise UsageError(
+            f"--fault {words}: {error}; a kind may have the fields {', '.join(_FAULT_FIELDS)}"
+        ) from error
 
 
 def sources(ctx: click.Context) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,64 @@
+"""Fixtures for tests of what is built on this package; pytest finds them by itself.
+
+``chat_emulator`` is a running :class:`~c4ai_clients.emulator.Emulator`, and
+``chat_client`` a client of it. The marker ``chat_emulator`` takes what
+``Emulator`` takes, and ``provider``, whose client it is to be::
+
+    @pytest.mark.chat_emulator(provider="qwen", replies=["Hello!"])
+    def test_greeting(chat_client): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .client import ChatClient
+    from .emulator import Emulator
+
+__all__ = ["chat_client", "chat_emulator"]
+
+_MARKER = "chat_emulator(provider, **settings): what the fixtures of c4ai_clients emulate"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", _MARKER)
+
+
+def _settings(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Return the provider and the emulator's settings; the marker nearest to the test wins."""
+    settings: dict[str, Any] = {}
+    for marker in reversed(list(request.node.iter_markers("chat_emulator"))):
+        settings |= marker.kwargs
+    return settings.pop("provider", "c4ai-command"), settings
+
+
+@pytest.fixture
+def chat_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    """A loopback server of one provider; a scripted reply never asked for fails the test."""
+    from .emulator import Emulator
+
+    provider, settings = _settings(request)
+    with Emulator(**{"protocols": (provider,), **settings}) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def chat_client(chat_emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[ChatClient]:
+    """A client of ``chat_emulator`` that hardly waits before it tries again."""
+    import c4ai_clients
+
+    provider, _ = _settings(request)
+    named = (getattr(c4ai_clients, name) for name in c4ai_clients.__all__)
+    kinds = {
+        kind.provider: kind
+        for kind in named
+        if isinstance(kind, type) and issubclass(kind, c4ai_clients.ChatClient)
+    }
+    retry = c4ai_clients.RetryPolicy(wait_initial=0.01, wait_max=0.05, wait_unsaid=0.05)
+    with kinds[provider](chat_emulator.url(provider), retry=retry, trust_env=False) as client:
+        yield client
