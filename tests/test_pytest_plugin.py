@@ -29,6 +29,9 @@ def test_example__runs_in_another_project(tmp_path: Path) -> None:
         shutil.copy(EXAMPLES / name, tmp_path)
     ran = pytest_in(tmp_path)
 
+    page = (EXAMPLES.parent / "docs" / "testing.md").read_text()
+    for name in ("summary.py", "test_summary.py"):
+        assert f"```py\n{(EXAMPLES / name).read_text()}```\n" in page
     assert "2 passed" in ran.stdout
     assert len((EXAMPLES / "test_summary.py").read_text().splitlines()) < 20
 
