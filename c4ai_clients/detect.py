@@ -150,7 +150,7 @@ def connect(url: str, **settings: Any) -> ChatClient:
 def examine(url: str, **settings: Any) -> Finding:
     """Say what stands at a URL, or which check failed and what to do.
 
-    Takes what :func:`connect` takes, and raises nothing but ``UsageError`` for
+    Takes what :func:`~c4ai_clients.connect` takes, and raises nothing but ``UsageError`` for
     a setting that cannot be used.
     """
     examination = _Examination(settings)
