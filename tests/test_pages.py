@@ -140,8 +140,11 @@ def test_readme__has_examples_for_every_provider() -> None:
 def test_readme__command(command: str, served: Emulator, tmp_path: Path) -> None:
     """A command line of README's is one that c4ai takes."""
     words = shlex.split(elsewhere(command.removeprefix("c4ai "), served), comments=True)
+    providers = {kind.provider for kind in CLIENTS}
     if words[0] == "serve":
         words.append("--help")
+    elif words[0] == "compare":
+        words = [served.url(word) if word in providers else word for word in words]
     elif words[0] in ("chat", "models", "batch") and not {"--local", "--url"} & set(words):
         provider = words[words.index("--provider") + 1] if "--provider" in words else "c4ai-command"
         words += ["--url", served.url(provider), "--provider", provider]
