@@ -41,7 +41,8 @@ from c4ai_clients import (
     UsageError,
     connect,
 )
-from c4ai_clients.detect import Finding, _addresses, examine
+from c4ai_clients.address import addresses
+from c4ai_clients.detect import Finding, examine
 from c4ai_clients.emulator import Emulator
 
 PAGE = "text/html; charset=utf-8"
@@ -207,7 +208,7 @@ def test_connect__understands_what_is_pasted(form: str) -> None:
 )
 def test_addresses__likely_first(given: str, origin: str, base: str) -> None:
     """Public hosts are asked by https, local ones and other ports by http."""
-    assert (origin, base) == _addresses(given)[0]
+    assert (origin, base) == addresses(given)[0]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import pytest
 from terminals import at_once, c4ai
 from test_detect import WRONG
 
-from c4ai_clients.detect import Check, Finding, examine
-from c4ai_clients.doctor import Line, as_dict, doctor_lines
+from c4ai_clients.detect import examine
 from c4ai_clients.emulator import Emulator
 
 # What the command is tried with; all of them are tried with what it calls.
@@ -93,25 +92,10 @@ def test_doctor__no_url() -> None:
     assert b"write it as https://host" in ran.stdout
 
 
-def test_doctor__lines() -> None:
-    """A check is a line: its mark, its name with what was seen, and the remedy."""
-    checks = (
-        Check("connection", True, "answers"),
-        Check("login", None, "wants a login", "give cookies="),
-        Check("chat", False, "no chat", "choose"),
-    )
-
-    assert [
-        Line("ok", "connection: answers", ""),
-        Line("note", "login: wants a login", "give cookies="),
-        Line("wrong", "chat: no chat", "choose"),
-    ] == doctor_lines(Finding("http://host", checks=checks))
-
-
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "no url"])
 def test_doctor__json_of_a_failure(url: str) -> None:
     """A failure is JSON too: nothing fits, and the last check says why."""
-    told = json.loads(json.dumps(as_dict(examine(url))))
+    told = json.loads(json.dumps(examine(url).to_dict()))
 
     assert (False, None, None) == (told["fits"], told["client"], told["what"])
     assert told["checks"][-1]["ok"] is False

@@ -20,7 +20,6 @@ import c4ai_clients
 from ..answers import Answers
 from ..conversation import Conversation
 from ..detect import examine
-from ..doctor import as_dict, doctor_lines
 from ..errors import C4AIError, UsageError
 from .columns import side_by_side
 from .screen import Screen
@@ -45,7 +44,7 @@ __all__ = ["commands", "run"]
 
 _ERAS = ("A", "A2", "B0", "B", "B2", "D", "C1", "C")
 _PORT = "The first protocol's port, the next ones count up; free ones by default."
-_MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
+_MARKS = {True: ("ok", "green"), None: ("note", "yellow"), False: ("wrong", "red")}
 _KEPT = "A file to keep the conversation in, and to go on from."
 _SENT = "A file to send along; may be repeated."
 _FAULTS = "What goes wrong, such as stall,at=100,seconds=5; repeat it for more."
@@ -285,13 +284,15 @@ def doctor(ctx: click.Context, /, url: str, **given: Any) -> None:
         url, **{name: given[name] for name in ("api_key", "proxy", "timeout") if given[name]}
     )
     if given["as_json"]:
-        print(json.dumps(as_dict(finding)), flush=True)
+        print(json.dumps(finding.to_dict()), flush=True)
     else:
         console = Console(soft_wrap=True, highlight=False)
-        for mark, text, remedy in doctor_lines(finding):
-            console.print(Words(f"{mark:<6}", _MARKS[mark]), Words(one_line(text)), sep="")
-            if remedy:
-                console.print(Words(f"{'':<6}{one_line(remedy)}"))
+        for check in finding.checks:
+            mark, colour = _MARKS[check.ok]
+            words = Words(one_line(f"{check.name}: {check.saw}"))
+            console.print(Words(f"{mark:<6}", colour), words, sep="")
+            if check.remedy:
+                console.print(Words(f"{'':<6}{one_line(check.remedy)}"))
     if finding.client is None:
         ctx.exit(1)
 
