@@ -26,7 +26,7 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(collections|concurrent|email|os|pathlib|ssl|threading)\..*"),
-    ("py:class", r"(FileLike|Messages|RetryLike|TimeoutLike)"),
+    ("py:class", r"(Chat|FileLike|Messages|RetryLike|TimeoutLike)"),
     ("py:class", r"c4ai_clients\.(providers|emulator|stream\.Turn).*|c4ai_clients\..*\._\w+"),
     ("py:class", r".*\[.*"),
     ("py:exc", "ModelFailedError"),
