@@ -47,12 +47,13 @@ class Ollama(ChatClient):
                 if line.get("error"):
                     raise ModelError(quote(line["error"]))
                 message = line.get("message")
-                if not isinstance(message, dict):
-                    yield Unknown(line)
-                elif thought := string(message.get("thinking")):
+                message = message if isinstance(message, dict) else {}
+                if thought := string(message.get("thinking")):
                     yield Reasoning(thought)
-                elif text := string(message.get("content")):
+                if text := string(message.get("content")):
                     yield Text(text)
                 if line.get("done") is True:
                     yield Usage(count(line.get("prompt_eval_count")), count(line.get("eval_count")))
                     yield Finish(string(line.get("done_reason")) or "stop")
+                elif not (thought or text):
+                    yield Unknown(line)

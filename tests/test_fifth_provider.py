@@ -12,12 +12,13 @@ import peers
 import pytest
 
 from c4ai_clients import ChatClient, Conversation, IncompleteReplyError, ModelError, UsageError
-from c4ai_clients.events import Finish, Reasoning, Started, Text, Usage
+from c4ai_clients.events import Finish, Reasoning, Started, Text, Unknown, Usage
 
 FILE = Path(__file__).parents[1] / "examples" / "ollama.py"
+PAGE = FILE.parents[1] / "docs" / "fifth-provider.md"
 LINES = (
-    {"message": {"role": "assistant", "content": "", "thinking": "Light."}, "done": False},
-    {"message": {"role": "assistant", "content": "Because "}, "done": False},
+    {"message": {"role": "assistant", "content": "Because ", "thinking": "Light."}},
+    {"message": {"role": "assistant", "content": "", "tool_calls": [{}]}, "done": False},
     {"message": {"role": "assistant", "content": "of the air.\u2028"}, "done": False},
     {
         "message": {"role": "assistant", "content": ""},
@@ -81,8 +82,11 @@ def client(kind: type[ChatClient], server: Ollama) -> Iterator[ChatClient]:
 
 
 def test_fifth_provider__is_short() -> None:
-    """The whole provider has fewer than sixty lines."""
-    assert len(FILE.read_text(encoding="utf-8").splitlines()) < 60
+    """The whole provider has fewer than sixty lines, and the page shows them."""
+    text = FILE.read_text(encoding="utf-8")
+
+    assert len(text.splitlines()) < 60
+    assert text.partition('"""\n\n')[2] in PAGE.read_text(encoding="utf-8")
 
 
 def test_fifth_provider__events(client: ChatClient) -> None:
@@ -90,7 +94,7 @@ def test_fifth_provider__events(client: ChatClient) -> None:
     events = list(client.stream("Why is the sky blue?").events())
 
     assert [
-        *(Reasoning("Light."), Text("Because "), Text("of the air.\u2028")),
+        *(Reasoning("Light."), Text("Because "), Unknown(LINES[1]), Text("of the air.\u2028")),
         *(Usage(26, 3), Finish("stop")),
     ] == events[1:]
     assert isinstance(events[0], Started)
@@ -128,7 +132,7 @@ def test_fifth_provider__cut(client: ChatClient, server: Ollama, cut: int) -> No
 
 def test_fifth_provider__model_fails(client: ChatClient, server: Ollama) -> None:
     """The model's failure is told in its own words, with what came before it."""
-    server.answer = body(LINES[1], {"error": "out of memory"})
+    server.answer = body(LINES[0], {"error": "out of memory"})
 
     with pytest.raises(ModelError, match="out of memory") as caught:
         client.chat("Why?")
