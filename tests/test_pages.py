@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 import c4ai_clients
 from c4ai_clients import ChatClient, Conversation, Timeout
 from c4ai_clients.cli import commands
+from c4ai_clients.cli.talk import Talk
 from c4ai_clients.emulator import Emulator
 from c4ai_clients.emulator.faults import KINDS
 
@@ -198,6 +200,24 @@ def test_conversations__the_format_is_told(tmp_path: Path) -> None:
 
     assert list(saved) == names(rows)
     assert f"`{saved['format']}`" == rows[0][1]
+
+
+def test_getting_started__extras_are_those_that_there_are() -> None:
+    """The page has each extra that a user may want, in the brackets that pip takes."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    there = set(setup["options.extras_require"]) - {"all", "browser", "docs", "lint", "test"}
+    rows = table("getting-started.md", "extra")
+
+    assert there == {row[0].strip("`[]") for row in rows}
+
+
+def test_command_line__commands_of_a_talk_are_told() -> None:
+    """The page tells of each command of a talk, and of no other."""
+    there = {name.removeprefix("do_") for name in vars(Talk) if name.startswith("do_")} | {"quit"}
+    rows = table("command-line.md", "typed")
+
+    assert there == {name for row in rows for name in re.findall(r"`/(\w+)", row[0])}
 
 
 def test_emulator__each_fault_is_told() -> None:
