@@ -106,6 +106,20 @@ class ChatClient:
         strict: Whether lines of an answer that make no sense are an error
             where the service's own clients pass over them.
 
+    Attributes:
+        provider: The name in errors, records and saved conversations.
+        label: The name to show.
+        default_url: The provider's public server, or None.
+        default_model: The model that is asked where none is named; ``""`` is
+            the server's own choice.
+        model_aliases: Short names of models, and the server's own.
+        built_in_models: The models that are known without asking.
+        acts: How a question may be asked: ``ask``, ``regenerate``, ``edit``,
+            and ``continue`` where an answer can go on.
+        model: The server's own name of the model to ask.
+        timeout: The :class:`~c4ai_clients.Timeout` of turns that have none.
+        strict: As it was given.
+
     Raises:
         UsageError: A setting cannot be used.
     """

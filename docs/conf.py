@@ -8,7 +8,7 @@ copyright = author  # noqa: A001  (Sphinx's own name)
 release = version = c4ai_clients.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["pictures/*.py"]
+exclude_patterns = ["_build", "pictures/*.py"]
 html_theme = "furo"
 html_title = project
 
