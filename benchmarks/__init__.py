@@ -1,0 +1,1 @@
+"""What the clients cost beside loops written by hand: ``python -m benchmarks``."""
