@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from conftest import threads_of_ours
 
 from c4ai_clients import (
     AutonomousAI,
@@ -19,7 +20,6 @@ from c4ai_clients import (
 from c4ai_clients.answers import Answers
 from c4ai_clients.emulator import Emulator
 from c4ai_clients.emulator.replies import Answer
-from tests.conftest import threads_of_ours
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_notebook import EXAMPLES, NASTY, harm
 
 from c4ai_clients.emulator import Emulator
 from c4ai_clients.emulator.replies import Answer
-from tests.test_notebook import EXAMPLES, NASTY, harm
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 SCRIPT = Path(__file__).parent.parent / "docs" / "pictures" / "notebook.py"

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+from conftest import wait_until
+from kernels import Kernel, Message
 
 from c4ai_clients import (
     ChatUI,
@@ -25,8 +27,6 @@ from c4ai_clients.client import Model, Models
 from c4ai_clients.emulator import Emulator
 from c4ai_clients.emulator.replies import Answer
 from c4ai_clients.notebook import Comparison, compare, show
-from tests.conftest import wait_until
-from tests.kernels import Kernel, Message
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BOLD = "The **sky** is `blue<b>`."
