@@ -87,7 +87,7 @@ def test_load__what_is_no_conversation(tmp_path: Path, content: str) -> None:
 def test_load__of_a_newer_version(tmp_path: Path) -> None:
     """A file that a newer version wrote is refused by saying so."""
     (tmp_path / "talk.json").write_text('{"format": 2, "messages": []}')
-    with pytest.raises(UsageError, match="saved by a newer c4ai_clients .*upgrade"):
+    with pytest.raises(UsageError, match=r"saved by a newer c4ai_clients .*upgrade"):
         Conversation.load(tmp_path / "talk.json")
 
 
