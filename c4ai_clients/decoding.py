@@ -19,9 +19,10 @@ Rules that this file keeps:
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import sseclient
 
@@ -42,13 +43,6 @@ _HEAD = 300
 _LINES = 32
 # JSON's integers are exact up to here, in JavaScript too.
 _EXACT = 1 << 53
-
-
-class ServerSentEvent(NamedTuple):
-    """One event of a ``text/event-stream``."""
-
-    data: str
-    event: str = "message"
 
 
 def jsonl(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[dict[str, Any]]:
@@ -195,8 +189,8 @@ def seconds(value: object) -> float | None:
     return value if 0 <= value < _EXACT else None
 
 
-def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[ServerSentEvent]:
-    """Read a ``text/event-stream`` as the WHATWG standard has it.
+def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[tuple[str, str]]:
+    """Yield the data and the name of each event, as the WHATWG standard has it.
 
     The frames are cut here, in one pass; what stands in a frame is read by
     sseclient-py, except for the one line ``data: …`` that nearly all are.
@@ -220,14 +214,40 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[ServerSentEvent
         else:
             held.keep(chunk)
             continue
-        for frame in held.take(chunk, end).split(b"\n\n"):
-            if len(frame) > limit:
-                raise _too_long("event", limit, frame)
-            for event in _events(frame.strip(b"\n")):
+        frames, failure = _frames(held.take(chunk, end), limit)
+        for frame in frames:
+            if frame.startswith("data:") and "\n" not in frame:
                 dispatched = True
-                yield event
+                yield frame[6 if frame.startswith(" ", 5) else 5 :], "message"
+            elif lines := frame.strip("\n"):
+                for event in _read_by_sseclient(lines.encode("utf-8").split(b"\n")):
+                    dispatched = True
+                    yield event
+        if failure is not None:
+            raise failure
     if not dispatched and head.strip() and not _begins_stream(head.partition(b"\n")[0]):
         raise ProtocolError(f"expected an event stream, got: {quote(head[:_HEAD])}")
+
+
+def _frames(block: bytes, limit: int) -> tuple[list[str], ProtocolError | None]:
+    """Return the frames of *block*, and the error of the first that cannot be read, if any.
+
+    Decoded as one block, which is cheaper than frame by frame.
+    """
+    if len(block) <= limit:
+        with contextlib.suppress(UnicodeDecodeError):
+            return block.decode("utf-8").split("\n\n"), None
+    frames: list[str] = []
+    for frame in block.split(b"\n\n"):
+        if len(frame) > limit:
+            return frames, _too_long("event", limit, frame)
+        try:
+            frames.append(frame.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            failure = ProtocolError(f"not UTF-8: {quote(frame)}")
+            failure.__cause__ = error
+            return frames, failure
+    return frames, None
 
 
 def _begins_stream(head: bytes) -> bool:
@@ -261,18 +281,7 @@ def _newlines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield start
 
 
-def _events(frame: bytes) -> Iterator[ServerSentEvent]:
-    try:
-        if frame.startswith(b"data:") and b"\n" not in frame:
-            data = frame[6:] if frame[5:6] == b" " else frame[5:]
-            yield ServerSentEvent(data.decode("utf-8"))
-        elif frame:
-            yield from _read_by_sseclient(frame.split(b"\n"))
-    except UnicodeDecodeError as error:
-        raise ProtocolError(f"not UTF-8: {quote(frame)}") from error
-
-
-def _read_by_sseclient(lines: list[bytes]) -> Iterator[ServerSentEvent]:
+def _read_by_sseclient(lines: list[bytes]) -> Iterator[tuple[str, str]]:
     """Read an event's lines a few at a time: the name goes on, and the data is joined."""
     name, data = b"message", []
     for at in range(0, len(lines), _LINES):
@@ -285,7 +294,7 @@ def _read_by_sseclient(lines: list[bytes]) -> Iterator[ServerSentEvent]:
             raise _too_long("event's name", _HEAD, name)
     whole = "".join(data)
     if whole:
-        yield ServerSentEvent(whole[:-1], name.decode("utf-8"))
+        yield whole[:-1], name.decode("utf-8")
 
 
 def _too_long(what: str, limit: int, start: bytes) -> ProtocolError:

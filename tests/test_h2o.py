@@ -36,7 +36,6 @@ from c4ai_clients import (
     Stream,
     UsageError,
 )
-from c4ai_clients.decoding import ServerSentEvent
 from c4ai_clients.emulator import Answer, Emulator
 from c4ai_clients.events import Finish, Started, Text, Title, Unknown, Usage
 from c4ai_clients.providers.h2o import H2O, _read
@@ -755,7 +754,7 @@ def test_reply__final_text_extends_the_pieces() -> None:
 )
 def test_read__each_kind_of_update(updates: list[Any], expected: list[Any]) -> None:
     """What an update says becomes its event; nothing is dropped in silence."""
-    assert expected == list(_read(ServerSentEvent(json.dumps(each)) for each in updates))
+    assert expected == list(_read((json.dumps(each), "message") for each in updates))
 
 
 @pytest.mark.parametrize(
@@ -841,7 +840,7 @@ def test_read__any_json_is_events_or_our_error(updates: list[Any]) -> None:
     ]
     said = ""
     try:
-        for event in _read(ServerSentEvent(json.dumps(each)) for each in updates):
+        for event in _read((json.dumps(each), "message") for each in updates):
             said += event.text if isinstance(event, Text) else ""
     except C4AIError:
         pass

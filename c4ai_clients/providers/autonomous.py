@@ -26,7 +26,7 @@ from typing import Any
 
 from ..client import ChatClient
 from ..conversation import Conversation
-from ..decoding import Halves, ServerSentEvent, count, loads, sse, string
+from ..decoding import Halves, count, loads, sse, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, UsageError, quote
 from ..events import Event, Finish, Reasoning, Started, Text, ToolCall, Unknown, Usage
 from ..messages import FileLike, Message, Messages, images_of, text_of
@@ -157,21 +157,21 @@ class AutonomousAI(ChatClient):
             else:
                 yield from _read(self._chunks(turn, sse(chunks)))
 
-    def _chunks(self, turn: Turn, events: Iterable[ServerSentEvent]) -> Iterator[Mapping[str, Any]]:
+    def _chunks(self, turn: Turn, events: Iterable[tuple[str, str]]) -> Iterator[Mapping[str, Any]]:
         """Yield each event's JSON, or ``_DONE``; pass over what is neither."""
-        for event in events:
-            for data in filter(str.strip, _records(event.data)):
+        for told, name in events:
+            for data in filter(str.strip, _records(told)):
                 try:
                     chunk = _DONE if data.strip() == "[DONE]" else loads(data)
                 except ProtocolError as error:
-                    if event.event == "error":
+                    if name == "error":
                         raise ModelError(quote(data)) from error
                     if self.strict:
                         raise
                     turn.skipped += 1
                     _logger.warning("%s: passed over a line: %s", self.provider, error)
                     continue
-                if event.event == "error":
+                if name == "error":
                     said = chunk.get("error") or chunk.get("message") or data
                     chunk = {**chunk, "error": said}
                 yield chunk

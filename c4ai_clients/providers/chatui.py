@@ -445,7 +445,7 @@ class ChatUI(ChatClient):
             cookies=turn.conversation.cookies,
             authorize=False,
         ) as answer:
-            updates = (loads(told.data) for told in sse(answer.chunks()) if told.event == "update")
+            updates = (loads(data) for data, name in sse(answer.chunks()) if name == "update")
             events = read(updates, self._file(turn), Given(), self._thinking(turn))
             yield from beyond(events, given)
         if not turn.done:

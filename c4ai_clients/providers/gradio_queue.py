@@ -156,7 +156,7 @@ def joined(question: Question) -> Said:
     try:
         yield None
         with question.stream("/queue/data", {"session_hash": question.session}) as reply:
-            records = (each.data for each in sse(reply.chunks(), EVENT_LIMIT))
+            records = (data for data, _ in sse(reply.chunks(), EVENT_LIMIT))
             for message in question.messages(records):
                 # An app may have more events in our session; ours is one.
                 if string(message.get("event_id")) not in ("", event) or over:
@@ -174,7 +174,7 @@ def old_joined(question: Question) -> Said:
     params = {"fn_index": str(question.chat.fn_index), "session_hash": question.session}
     with question.stream("/queue/join", params) as reply:
         yield None
-        records = (each.data for each in sse(reply.chunks(), EVENT_LIMIT))
+        records = (data for data, _ in sse(reply.chunks(), EVENT_LIMIT))
         for message in question.messages(records):
             if over:
                 continue
@@ -202,11 +202,11 @@ def called(question: Question) -> Said:
     try:
         yield None
         with question.stream(f"{path}/{percent(event)}") as reply:
-            for said in sse(reply.chunks(), EVENT_LIMIT):
-                if said.event == "heartbeat" or over:
+            for data, name in sse(reply.chunks(), EVENT_LIMIT):
+                if name == "heartbeat" or over:
                     continue
-                over = said.event in ("complete", "error")
-                yield from question.messages([said.data], partial(_as_queued, said.event))
+                over = name in ("complete", "error")
+                yield from question.messages([data], partial(_as_queued, name))
     finally:
         if not over:
             question.leave(event, body.get("session_hash", event))

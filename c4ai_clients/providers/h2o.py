@@ -25,7 +25,7 @@ from typing import Any
 
 from ..client import ChatClient, Model, Models
 from ..conversation import Conversation, is_id
-from ..decoding import Halves, ServerSentEvent, count, loads, sse, string
+from ..decoding import Halves, count, loads, sse, string
 from ..errors import (
     AuthError,
     C4AIError,
@@ -287,19 +287,19 @@ def _asked_as(turn: Turn) -> str | None:
     return name if is_id(name) else None
 
 
-def _read(events: Iterable[ServerSentEvent]) -> Generator[Event, None, bool]:
+def _read(events: Iterable[tuple[str, str]]) -> Generator[Event, None, bool]:
     """Turn TGI's events into ours; return whether the end mark came."""
     halves = Halves()
     complete = False
-    for event in events:
-        update = loads(event.data)
+    for data, name in events:
+        update = loads(data)
         token, final = update.get("token"), update.get("generated_text")
         if complete:
             yield Unknown(update)
             continue
-        if event.event == "error" or update.get("error"):
+        if name == "error" or update.get("error"):
             said = update.get("error")
-            raise ModelError(quote(said if isinstance(said, str) and said else event.data))
+            raise ModelError(quote(said if isinstance(said, str) and said else data))
         text = token.get("text") if isinstance(token, dict) else None
         special = token.get("special", False) if isinstance(token, dict) else None
         if isinstance(text, str) and special is False:
@@ -308,11 +308,11 @@ def _read(events: Iterable[ServerSentEvent]) -> Generator[Event, None, bool]:
         elif token is None:
             yield Unknown(update)
         elif not isinstance(text, str) or special is not True:
-            raise ProtocolError(f"expected a token, got: {quote(event.data)}")
+            raise ProtocolError(f"expected a token, got: {quote(data)}")
         if final is None:
             continue
         if not isinstance(final, str):
-            raise ProtocolError(f"expected generated_text, got: {quote(event.data)}")
+            raise ProtocolError(f"expected generated_text, got: {quote(data)}")
         if rest := halves.rest():
             yield Text(rest)
         details = update.get("details")
