@@ -53,18 +53,15 @@ def test_replay__gives_the_same_answers(
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
 
 
-@each_client
-def test_replay__another_question_is_found_out(
-    name: str, client: type[ChatClient], tmp_path: Path
-) -> None:
+def test_replay__another_question_is_found_out(tmp_path: Path) -> None:
     """Another question, one too few and one too many fail, and it is said where."""
     path = tmp_path / "talk.jsonl"
-    recorded(name, path)
+    recorded("chat-ui", path)
     with pytest.raises(AssertionError, match=r"the body is .*\n.*not asked for"):
-        with replay(path) as server, client(server.url) as again:
+        with replay(path) as server, ChatUI(server.url) as again:
             assert SAID[:1] == talk(again, "Why not?")
     with pytest.raises(AssertionError, match="not recorded"):
-        with replay(path) as server, client(server.url) as again:
+        with replay(path) as server, ChatUI(server.url) as again:
             talk(again, "Why?", "And at sunset?")
             with pytest.raises(Exception, match="404"):
                 again._fetch("GET", "/nowhere", phase="nowhere")
