@@ -614,7 +614,8 @@ def test_events__everything_typed() -> None:
         Queued(0, 1, None),
         Status("started"),
         Status("log", "warming up"),
-        Reasoning("let me think"),
+        Reasoning("let me "),
+        Reasoning("think"),
         Text("yes"),
         Finish(text="yes"),
     ] == events[1:]

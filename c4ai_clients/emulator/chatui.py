@@ -23,6 +23,7 @@ from c4ai_clients.emulator.chatui_message import Posted, placed
 from c4ai_clients.emulator.chatui_pages import (
     data_json,
     models_list,
+    models_v2,
     public_config,
 )
 from c4ai_clients.emulator.chatui_tree import Session, Thread
@@ -47,6 +48,13 @@ from c4ai_clients.emulator.wire import Exchange, Headers, Service, compact
 __all__ = ["ChatUI"]
 
 _HTML = [("content-type", "text/html")]
+_CORS = [
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+    ("access-control-allow-headers", "Content-Type, Authorization"),
+]
+_VARY = ("vary", "Accept")
+_CACHED = [("cache-control", "private, max-age=60")]
 
 
 class ChatUI(Service):
@@ -101,7 +109,8 @@ class ChatUI(Service):
     def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
         name = exchange.request.cookies().get("hf-chat") or str(uuid.uuid4())
-        visit = Visit(exchange, name, days=14)
+        shared = self.era.cors and exchange.request.path.startswith("/api/")
+        visit = Visit(exchange, name, days=14, headers=_CORS if shared else None)
         try:
             if self._turned_away(visit):
                 return
@@ -161,13 +170,14 @@ class ChatUI(Service):
         elif re.fullmatch("/conversation/[^/]+", request.path):
             html = "text/html" in request.header("accept")
             if request.method == "GET" and html:
-                visit.exchange.send(200, _HTML, page(), chunked=True)
+                visit.exchange.send(200, [*_HTML, _VARY], page(), chunked=True)
             else:
                 text = f"{request.method} method not allowed".encode()
-                visit.exchange.send(405, [("allow", "POST, DELETE, PATCH")], text)
+                headers = [("allow", "POST, PATCH, DELETE"), _VARY]
+                visit.exchange.send(405, headers, text)
         else:
             status = self.era.unknown_path
-            visit.exchange.send(status, _HTML, page(), chunked=status == 200)
+            visit.send(status, _HTML, page(), chunked=status == 200)
 
     def _create(self, visit: Visit) -> None:
         data = visit.posted_json()
@@ -200,7 +210,10 @@ class ChatUI(Service):
     def _page_data(self, visit: Visit, thread_id: str = "") -> None:
         request = visit.exchange.request
         mask = request.query.get("x-sveltekit-invalidated", "11")
-        headers = [("cache-control", "private, no-store"), ("vary", "Accept")]
+        headers = [("cache-control", "private, no-store")]
+        if thread_id:
+            # The same address is a page and answers posts.
+            headers.append(_VARY)
         if not self.era.data_json:
             wanted = mask.ljust(2, "0")
             skip = [None if each == "1" else {"type": "skip"} for each in wanted]
@@ -250,6 +263,9 @@ class ChatUI(Service):
         elif method == "DELETE":
             self._goodbye("delete")
             del self._session(visit).threads[thread_id]
+            visit.json({"json": {"success": True}})
+        elif method == "PATCH":
+            self._retitle(visit, thread)
             visit.json({"json": {"success": True}})
         else:
             visit.json(thread.superjson())
@@ -332,9 +348,9 @@ class ChatUI(Service):
 
     def _models(self, visit: Visit) -> None:
         if visit.exchange.request.path == "/api/models":
-            visit.json(models_list(self._settings))
+            visit.json(models_list(self._settings, tools=not self.era.api_v2))
         elif self.era.api_v2:
-            visit.json({"json": models_list(self._settings, v2=True)})
+            visit.json(models_v2(self._settings), headers=_CACHED)
         else:
             self._elsewhere(visit)
 
@@ -345,15 +361,22 @@ class ChatUI(Service):
                 text = b"DELETE method not allowed"
                 visit.exchange.send(405, [("allow", "GET")], text)
                 return
+            count = len(session.threads)
             session.threads.clear()
-            visit.send(200, [], chunked=True)
+            if visit.exchange.request.path == "/api/conversations":
+                visit.send(200, [], chunked=True)
+            else:
+                visit.json({"json": count})
             return
         threads = sorted(session.threads.values(), key=lambda each: each.updated)
         rows = [self._with_old_keys(thread.listed()) for thread in reversed(threads)]
+        if visit.exchange.request.query.get("p", "0") != "0":
+            # All fit on the first page.
+            rows = []
         if visit.exchange.request.path == "/api/conversations":
             visit.json(rows)
         elif self.era.api_v2:
-            visit.json({"json": {"conversations": rows, "hasMore": False}})
+            visit.json(_listed_v2(rows))
         else:
             self._elsewhere(visit)
 
@@ -369,10 +392,12 @@ class ChatUI(Service):
         visit.send(200, [], chunked=True)
 
     def _patch(self, visit: Visit, thread_id: str) -> None:
-        thread = self._thread(visit, thread_id)
+        self._retitle(visit, self._thread(visit, thread_id))
+        visit.send(200, [], chunked=True)
+
+    def _retitle(self, visit: Visit, thread: Thread) -> None:
         title = visit.posted_object().get("title")
         thread.title = title if isinstance(title, str) else thread.title
-        visit.send(200, [], chunked=True)
 
     def _share(self, visit: Visit, thread_id: str) -> None:
         self._thread(visit, thread_id)
@@ -394,17 +419,32 @@ class ChatUI(Service):
         elif not self.era.api_v2:
             self._elsewhere(visit)
         elif what == "v2/public-config":
-            visit.json({"json": public_config()})
+            visit.json({"json": public_config()}, headers=_CACHED)
         elif what == "v2/feature-flags":
             login = self._settings.login_required
             flags = {"enableAssistants": False, "loginEnabled": login, "isAdmin": False}
-            visit.json({"json": flags})
+            visit.json({"json": {**flags, "transcriptionEnabled": False}})
         else:
             visit.json({"json": None})
 
     def _health(self, visit: Visit) -> None:
         headers = [("content-type", "text/plain;charset=UTF-8")]
         visit.exchange.send(200, headers, b"OK", chunked=True)
+
+
+def _listed_v2(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give conversations as superjson, which says what was no plain JSON."""
+    shown: dict[str, Any] = {"json": {"conversations": rows, "hasMore": False}}
+    if rows:
+        name = ["custom", "ObjectId"]
+        values: dict[str, Any] = {}
+        same = {}
+        for index, _ in enumerate(rows):
+            at = f"conversations.{index}"
+            values.update({f"{at}._id": [name], f"{at}.id": [name], f"{at}.updatedAt": ["Date"]})
+            same[f"{at}._id"] = [f"{at}.id"]
+        shown["meta"] = {"values": values, "referentialEqualities": same, "v": 1}
+    return shown
 
 
 _ID = "([^/]+)"
@@ -427,6 +467,7 @@ _ROUTES: tuple[Route, ...] = (
     ("DELETE", f"/conversation/{_ID}", "delete", ChatUI._delete),
     ("DELETE", f"/api/v2/conversations/{_ID}", "delete", ChatUI._v2),
     ("PATCH", f"/conversation/{_ID}", "other", ChatUI._patch),
+    ("PATCH", f"/api/v2/conversations/{_ID}", "other", ChatUI._v2),
     ("POST", f"/conversation/{_ID}/share", "other", ChatUI._share),
     ("GET", f"/conversation/{_ID}/output/{_ID}", "file", ChatUI._output),
     ("GET", "/__data.json", "conversations", ChatUI._page_data),

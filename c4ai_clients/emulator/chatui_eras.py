@@ -38,6 +38,7 @@ class Era:
         unknown_path: The status of a path that does not exist.
         share_key: Under which key sharing answers.
         json_body: Whether a message is posted as JSON, not as a form.
+        cors: Whether pages of any origin may read what ``/api`` answers.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Era:
     unknown_path: int = 200
     share_key: str = "url"
     json_body: bool = False
+    cors: bool = False
 
 
 _B = Era("B", "2025-03-14")
@@ -112,6 +114,7 @@ ERAS = {
             full_create=True,
             resume=True,
             login_redirect=True,
+            cors=True,
         ),
     )
 }

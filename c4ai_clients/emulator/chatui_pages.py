@@ -14,34 +14,100 @@ from c4ai_clients.emulator.chatui_tree import (
 )
 from c4ai_clients.emulator.settings import Settings
 
-__all__ = ["data_json", "models_list", "public_config"]
+__all__ = ["data_json", "models_list", "models_v2", "public_config"]
 
 _SITE = "https://huggingface.co"
 
 
-def models_list(settings: Settings, *, v2: bool = False) -> list[dict[str, Any]]:
-    """Give the models as ``/api/models`` does; unlisted ones are left out."""
-    listed = []
-    for name in settings.models:
-        multimodal = name in settings.multimodal
-        shown: dict[str, Any] = {
+def models_list(settings: Settings, *, tools: bool) -> list[dict[str, Any]]:
+    """Give the models as ``/api/models`` does; unlisted ones are left out.
+
+    Args:
+        settings: What there is.
+        tools: Say of each whether it has ``tools``, as versions did that had them.
+    """
+    able = ("tools",) if tools else ("supportsTools", "supportsReasoning", "supportsArtifacts")
+    return [
+        {
             "id": name,
             "name": name,
-            "websiteUrl": None if v2 else _SITE,
-            "modelUrl": None if v2 else _SITE,
+            "websiteUrl": _SITE,
+            "modelUrl": _SITE,
             "displayName": name,
             "description": "",
-            "promptExamples": None if v2 else [],
+            "promptExamples": [],
             "preprompt": settings.preprompt,
-            "multimodal": multimodal,
-            "unlisted": False,
+            "multimodal": name in settings.multimodal,
+            **({"unlisted": False} if tools else {}),
+            **dict.fromkeys(able, False),
+            **({} if tools else {"unlisted": False}),
+            "hasInferenceAPI": False,
         }
-        if v2:
-            shown["supportsTools"] = True
-        else:
-            shown["tools"] = False
-        listed.append({**shown, "hasInferenceAPI": False})
-    return listed
+        for name in settings.models
+    ]
+
+
+def models_v2(settings: Settings) -> dict[str, Any]:
+    """Give the models as ``/api/v2/models`` does: superjson, which names what is undefined."""
+    listed = []
+    undefined: dict[str, list[str]] = {}
+    for index, name in enumerate(settings.models):
+        multimodal = name in settings.multimodal
+        shown = {
+            "id": name,
+            "name": name,
+            "websiteUrl": None,
+            "modelUrl": None,
+            "datasetName": None,
+            "datasetUrl": None,
+            "displayName": name,
+            "description": None,
+            "logoUrl": None,
+            "promptExamples": None,
+            "preprompt": settings.preprompt or None,
+            "multimodal": multimodal,
+            "multimodalAcceptedMimetypes": ["image/*"] if multimodal else None,
+            "supportsTools": True,
+            "supportsReasoning": False,
+            "supportsArtifacts": False,
+            "unlisted": False,
+            "hasInferenceAPI": False,
+            "isRouter": False,
+        }
+        listed.append(shown)
+        for key, value in shown.items():
+            if value is None:
+                undefined[f"{index}.{key}"] = ["undefined"]
+    return {"json": listed, "meta": {"values": undefined, "v": 1}}
+
+
+def _layout_models(settings: Settings) -> list[dict[str, Any]]:
+    """Give the models as the layout's page data does, the unlisted ones too."""
+    unset = Undefined()
+    return [
+        {
+            "id": name,
+            "name": name,
+            "websiteUrl": unset,
+            "modelUrl": unset,
+            "tokenizer": unset,
+            "datasetName": unset,
+            "datasetUrl": unset,
+            "displayName": name,
+            "description": unset,
+            "reasoning": False,
+            "logoUrl": unset,
+            "promptExamples": unset,
+            "parameters": {"stop_sequences": unset},
+            "preprompt": settings.preprompt,
+            "multimodal": name in settings.multimodal,
+            "multimodalAcceptedMimetypes": unset,
+            "tools": False,
+            "unlisted": name in settings.unlisted,
+            "hasInferenceAPI": False,
+        }
+        for name in (*settings.models, *settings.unlisted)
+    ]
 
 
 def public_config() -> dict[str, Any]:
@@ -50,6 +116,17 @@ def public_config() -> dict[str, Any]:
         "PUBLIC_ORIGIN": "",
         "PUBLIC_APP_NAME": "ChatUI",
         "PUBLIC_APP_ASSETS": "chatui",
+        "PUBLIC_APP_DESCRIPTION": "An emulator of ChatUI.",
+        "PUBLIC_SHARE_PREFIX": "",
+        "PUBLIC_GOOGLE_ANALYTICS_ID": "",
+        "PUBLIC_PLAUSIBLE_SCRIPT_URL": "",
+        "PUBLIC_APPLE_APP_ID": "",
+        "PUBLIC_CAVEAT": "",
+        "PUBLIC_FEATURE_ANNOUNCEMENTS": "",
+        "PUBLIC_LLM_ROUTER_DISPLAY_NAME": "Omni",
+        "PUBLIC_LLM_ROUTER_LOGO_URL": "",
+        "PUBLIC_LLM_ROUTER_ALIAS_ID": "omni",
+        "PUBLIC_COMMIT_SHA": "",
         "PUBLIC_VERSION": "0.20.0",
     }
 
@@ -120,14 +197,25 @@ def _layout(session: Session, settings: Settings) -> str:
         "settings": {
             "searchEnabled": False,
             "ethicsModalAccepted": session.accepted,
+            "ethicsModalAcceptedAt": None,
             "activeModel": settings.models[0],
+            "hideEmojiOnSidebar": False,
             "shareConversationsWithModelAuthors": True,
+            "customPrompts": {},
+            "assistants": [],
+            "tools": [],
+            "disableStream": False,
+            "directPaste": False,
         },
-        "models": models_list(settings),
+        "models": _layout_models(settings),
         "oldModels": [],
         "tools": [],
+        "communityToolCount": 0,
         "user": Undefined(),
         "assistant": None,
+        "enableAssistants": False,
+        "enableAssistantsRAG": False,
+        "enableCommunityTools": False,
         "loginRequired": settings.login_required,
         "loginEnabled": settings.login_required,
         "guestMode": False,

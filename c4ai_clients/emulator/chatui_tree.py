@@ -20,6 +20,7 @@ from c4ai_clients.emulator.wire import join_halves
 __all__ = [
     "Generation",
     "Message",
+    "Moment",
     "Promised",
     "Session",
     "Thread",
@@ -233,6 +234,7 @@ class Thread:
             shown["updates"] = message.updates
         if message.generation:
             shown["generationId"] = message.generation
+            shown["materializedSeq"] = len(message.updates)
         return shown
 
 
@@ -273,7 +275,8 @@ def devalue(value: Any, escaped: str = "<\u2028\u2029") -> str:
 
     def text(item: Any) -> str:
         if isinstance(item, Promised):
-            return '["Promise",1]'
+            # A promise is its number, and a number is written like any other value.
+            return f'["Promise",{place(1)}]'
         if isinstance(item, Moment):
             return f'["Date","{item.iso}"]'
         if isinstance(item, list):

@@ -25,7 +25,11 @@ __all__ = ["KEEPALIVE", "Turn", "followed"]
 KEEPALIVE = b'{"type":"status","status":"keepAlive"}\n'
 
 _NO_OUTPUT = "No output was generated. Something went wrong."
-_NO_SEARCH = "No configuration found for web search. Please set SEARXNG_QUERY_URL."
+_NO_SEARCH = (
+    "No configuration found for web search. Please set USE_LOCAL_WEBSEARCH, SEARXNG_QUERY_URL, "
+    "SERPER_API_KEY, YDC_API_KEY, SERPSTACK_API_KEY, or SEARCHAPI_KEY in your environment "
+    "variables."
+)
 # What JavaScript's trimEnd takes away; Python's rstrip takes U+0085 as well.
 _SPACES = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -149,19 +153,23 @@ class Turn:
         yield {"type": "webSearch", "subtype": "finished"}
 
     def _called(self, name: str, output: str) -> Iterator[dict[str, Any]]:
-        base = {"type": "tool", "uuid": str(uuid.uuid4())}
+        name_of = str(uuid.uuid4())
+
+        def update(subtype: str, **more: object) -> dict[str, Any]:
+            return {"type": "tool", "subtype": subtype, "uuid": name_of, **more}
+
         call = {"name": name, "parameters": {"input": self.prompt}}
         if self.era.turn_options:
-            yield {**base, "subtype": "call", "call": call}
+            yield update("call", call=call)
             outputs: list[dict[str, Any]] = [{name: output}]
+            yield update("result", result={"outputs": outputs, "call": call, "status": "success"})
         else:
             raw = compact(call["parameters"]).decode()
-            more = {"originalId": "call_1", "argumentsRaw": raw}
-            yield {**base, "subtype": "call", "call": call, **more}
-            yield {**base, "subtype": "eta", "eta": 10}
+            yield update("call", call=call, originalId="call_1", argumentsRaw=raw)
+            yield update("eta", eta=10)
             outputs = [{"text": output, "content": [{"type": "text", "text": output}]}]
-        result = {"status": "success", "call": call, "outputs": outputs}
-        yield {**base, "subtype": "result", "result": result}
+            result = {"status": "success", "call": call, "outputs": outputs, "display": True}
+            yield update("result", result=result)
 
     def _tokens(self) -> Script:
         thought = self.answer.thought()

@@ -77,10 +77,7 @@ class Gradio(Service):
             ("POST", "/login/?", "login", self._login),
             ("GET", "/info/?", "other", self._info),
             ("GET", "/login_check/?", "other", self._checked),
-            ("POST", "/queue/join", "join", queue.join),
-            ("GET", "/queue/data", "stream", queue.stream),
-            ("GET", "/queue/join", "stream", queue.old_join),
-            ("POST", "/queue/data", "join", queue.old_data),
+            *self._queue_routes(queue),
             ("POST", "/cancel", "cancel", queue.cancel),
             ("POST", "/reset/?", "reset", queue.reset),
             ("POST", "/upload", "upload", self._upload),
@@ -88,6 +85,17 @@ class Gradio(Service):
             ("POST", "/call/([^/]+)", "call", queue.called),
             ("GET", "/call/([^/]+)/([^/]+)", "call", queue.call_told),
             ("GET", "/heartbeat/([^/]+)", "other", self._alive),
+        )
+
+    def _queue_routes(self, queue: Queue) -> tuple[_Route, _Route]:
+        if self._version.protocol == "sse":
+            return (
+                ("GET", "/queue/join", "stream", queue.old_join),
+                ("POST", "/queue/data", "join", queue.old_data),
+            )
+        return (
+            ("POST", "/queue/join", "join", queue.join),
+            ("GET", "/queue/data", "stream", queue.stream),
         )
 
     def step(self, method: str, path: str) -> str:
@@ -124,18 +132,19 @@ class Gradio(Service):
         """Answer one request."""
         request = exchange.request
         try:
-            known = False
+            allowed: list[str] = []
             for method, pattern, name, route in self._routes:
                 prefix = "" if name in _BARE else self._version.prefix
                 found = re.fullmatch(re.escape(prefix) + pattern, request.path)
-                known = known or found is not None
                 if found and method == request.method:
                     self._admit(exchange, name)
                     route(exchange, *found.groups())
                     return
-            status = 405 if known else 404
-            said = "Method Not Allowed" if known else "Not Found"
-            raise RefusedError(status, said)
+                allowed += [method] if found else []
+            if not allowed:
+                raise RefusedError(404, "Not Found")
+            body = compact({"detail": "Method Not Allowed"})
+            exchange.send(405, [("allow", ", ".join(allowed)), *_JSON], body)
         except RefusedError as refused:
             if refused.status == 500:
                 exchange.send(500, *self.refusal(500))

@@ -58,7 +58,8 @@ class Job:
         if self.cancelled:
             yield self._completed({}, True, None)
             return
-        yield self.version.event(msg="process_starts", **self._named(), eta=None)
+        eta = {} if self.version.protocol == "sse" else {"eta": None}
+        yield self.version.event(msg="process_starts", **self._named(), **eta)
         yield from self._values()
 
     def values(self) -> Iterator[list[Any] | None]:
@@ -70,7 +71,12 @@ class Job:
         if self.answer is None:
             yield [None] * self.width
             return
-        thought = "".join(self.answer.thought())
+        thought = ""
+        for token in self.answer.thought():
+            thought += token
+            if self.form not in ("tuples", "text"):
+                yield None
+                yield self._shown(thought, None)
         for text in self.answer.rewrites:
             yield None
             yield self._shown(thought, text)
@@ -95,10 +101,12 @@ class Job:
         yield self._estimation(0, None)
 
     def _estimation(self, rank: int, eta: float | None) -> bytes:
-        more: dict[str, Any] = {"rank": rank, "queue_size": rank + 1, "rank_eta": eta}
+        more: dict[str, Any] = {"rank": rank, "queue_size": rank + 1}
         if self.version.protocol == "sse":
             more["avg_event_process_time"] = None
             more["avg_event_concurrent_process_time"] = None
+        more["rank_eta"] = eta
+        if self.version.protocol == "sse":
             more["queue_eta"] = 0.0
         return self.version.event(msg="estimation", **self._named(), **more)
 
@@ -113,6 +121,8 @@ class Job:
                     yield from self._paced()
                 if self.cancelled:
                     yield self._completed({}, True, None)
+                    return
+                if self.silent and self.version.reset == "end":
                     return
                 if value is None or self.answer is None:
                     last = last or value
@@ -129,13 +139,17 @@ class Job:
 
     def _paced(self) -> Script:
         waited = 0.0
-        while (waited < self.pace and not self.cancelled) or self.silent:
-            yield _TICK
-            waited += _TICK
+        while (waited < self.pace and not self.cancelled) or self._hushed():
+            step = _TICK if self._hushed() else min(_TICK, self.pace - waited)
+            yield step
+            waited += step
 
-    def _shown(self, thought: str, text: str) -> list[Any]:
+    def _hushed(self) -> bool:
+        return self.silent and self.version.reset == "silence"
+
+    def _shown(self, thought: str, text: str | None) -> list[Any]:
         if self.form == "text":
-            return [join_halves(text), None]
+            return [join_halves(text or ""), None]
         turn = self.version.exchange(self.form, self.prompt, thought, text)
         return ["", [*self.history, *turn], self.system]
 
@@ -170,7 +184,8 @@ class Job:
     def _error(self, message: str, last: list[Any] | None) -> dict[str, Any]:
         if not message.startswith(GR_ERROR):
             hidden = None if self.version.close_stream or last is None else "None"
-            return {"error": message if self.show_error else hidden}
+            told: dict[str, Any] = {"error": message if self.show_error else hidden}
+            return {**told, "visible": True} if self.show_error and self.version.cached else told
         said = message.removeprefix(GR_ERROR)
         output: dict[str, Any] = {"error": f"'{said}'" if self.version.quotes_errors else said}
         if self.version.close_stream:

@@ -50,8 +50,6 @@ class Queue:
 
     def join(self, exchange: Exchange) -> None:
         """Take a call into the queue."""
-        if self._version.protocol == "sse":
-            raise RefusedError(405, "Method Not Allowed")
         body = posted(exchange)
         number = function_of(body)
         session_hash = body.get("session_hash")
@@ -59,12 +57,11 @@ class Queue:
             raise RefusedError(400, "Session hash not found.")
         if session_hash == "":
             raise RefusedError(500, None)
-        limit = self._settings.queue_size
+        if self._full():
+            limit = self._settings.queue_size
+            said = f"Queue is full. Max size is {limit} and size is {limit}."
+            raise RefusedError(503, said)
         with self._lock:
-            size = sum(not job.started for job in self._jobs.values())
-            if limit is not None and size >= limit:
-                said = f"Queue is full. Max size is {limit} and size is {size}."
-                raise RefusedError(503, said)
             session = self._sessions.setdefault(str(session_hash), _Session())
         job = self._app.call(exchange, body["data"], number, session.chat)
         with self._lock:
@@ -72,10 +69,14 @@ class Queue:
             session.waiting.append(job)
         exchange.json({"event_id": job.id})
 
+    def _full(self) -> bool:
+        limit = self._settings.queue_size
+        with self._lock:
+            size = sum(not job.started for job in self._jobs.values())
+        return limit is not None and size >= limit
+
     def stream(self, exchange: Exchange) -> None:
         """Tell a session how its calls go."""
-        if self._version.protocol == "sse":
-            raise RefusedError(405, "Method Not Allowed")
         query = exchange.request.query
         if "session_hash" not in query:
             missing = {"type": "missing", "loc": ["query", "session_hash"]}
@@ -158,16 +159,20 @@ class Queue:
 
     def old_join(self, exchange: Exchange) -> None:
         """Join as in 4.0 to 4.8: the stream first, the data after it."""
-        if self._version.protocol != "sse":
-            raise RefusedError(405, "Method Not Allowed")
         number = exchange.request.query.get("fn_index", "")
         if not number.isdigit():
             raise RefusedError(422, [])
         width = self._app.width(int(number))
+        if self._full():
+            exchange.stream(200, EVENTS, self._turned_away(), live=True)
+            return
         job = Job(self._version, "", None, width=width)
         self._jobs[job.id] = job
         script = self._beating(self._old_told(exchange, job))
         exchange.stream(200, EVENTS, script, live=True)
+
+    def _turned_away(self) -> Script:
+        yield self._version.event(msg="queue_full")
 
     def _old_told(self, exchange: Exchange, job: Job) -> Script:
         fault = exchange.fault
@@ -188,8 +193,6 @@ class Queue:
 
     def old_data(self, exchange: Exchange) -> None:
         """Take the data that a stream of 4.0 to 4.8 asked for."""
-        if self._version.protocol != "sse":
-            raise RefusedError(405, "Method Not Allowed")
         body = posted(exchange)
         job = self._jobs.get(str(body.get("event_id")))
         if job is None:
@@ -217,9 +220,10 @@ class Queue:
         body = posted(exchange, "event_id")
         self._goodbye("reset")
         job = self._jobs.get(str(body["event_id"]))
-        if job and self._version.reset == "silence":
+        ignored = self._version.reset == "nothing"
+        if job and not ignored:
             job.silent = True
-        exchange.json({"success": True})
+        exchange.json({"success": job is not None or ignored})
 
     def called(self, exchange: Exchange, name: str) -> None:
         """Take a call of the REST way."""

@@ -35,7 +35,8 @@ class Version:
         ids: Whether a dependency has an ``id``.
         call: Whether there is ``/call/{name}``.
         cancel: Whether there is ``/cancel``.
-        reset: What ``/reset`` does to the stream: "nothing" or "silence".
+        reset: What ``/reset`` does to the stream: "nothing", "silence", or an
+            "end" without a last value.
         chatbot: The chatbot's format, if the app does not say: "tuples",
             "messages" or "blocks".
         cleans: The formats whose text is cleaned before it is sent.
@@ -98,17 +99,17 @@ class Version:
             return {**said, "options": None}
         return {"role": role, "metadata": metadata or _NO_METADATA, "content": content}
 
-    def exchange(self, form: str, prompt: str, thought: str, text: str) -> list[Any]:
-        """Give what one turn adds to the chatbot's value."""
+    def exchange(self, form: str, prompt: str, thought: str, text: str | None) -> list[Any]:
+        """Give what one turn adds to the chatbot's value; None is no answer yet."""
         if form == "tuples":
-            shown = join_halves(text)
+            shown = join_halves(text or "")
             if form in self.cleans:
                 shown = inspect.cleandoc(shown)
             return [[prompt, shown]]
         said = [self.message(form, "user", prompt)]
         if thought:
             said.append(self.message(form, "assistant", thought, "Thinking"))
-        return [*said, self.message(form, "assistant", text)]
+        return said if text is None else [*said, self.message(form, "assistant", text)]
 
 
 def differences(old: Any, new: Any, *, shift: bool) -> list[list[Any]]:
@@ -181,7 +182,7 @@ _V550 = Version(
 VERSIONS = {
     version.name: version
     for version in (
-        replace(_V416, name="4.2.0", protocol="sse"),
+        replace(_V416, name="4.2.0", protocol="sse", reset="end"),
         _V416,
         replace(_V416, name="4.19.2", protocol="sse_v2", diffs=True),
         replace(_V416, name="4.21.0", protocol="sse_v2.1", diffs=True, call=True),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from c4ai_clients.emulator.chatui_tree import Undefined, devalue
+from c4ai_clients.emulator.chatui_tree import Moment, Undefined, devalue, now
 from c4ai_clients.emulator.h2o_turn import Asked, Talk, Turn
 from c4ai_clients.emulator.replies import Answer, Model, ModelFailedError
 from c4ai_clients.emulator.settings import Settings
@@ -61,7 +61,7 @@ class _Session:
     """What belongs to one cookie."""
 
     talks: dict[str, Talk] = field(default_factory=dict)
-    accepted: bool = False
+    accepted: str | None = None
 
 
 class H2O(Service):
@@ -118,7 +118,8 @@ class H2O(Service):
                 visit.send(302, [("location", "/")], chunked=True)
             elif re.fullmatch("/conversation/[^/]+", request.path):
                 text = f"{request.method} method not allowed".encode()
-                visit.send(405, [("content-type", "text/plain;charset=UTF-8")], text)
+                plain = [("content-type", "text/plain;charset=UTF-8")]
+                visit.send(405, [("allow", "POST, PATCH, DELETE"), *plain], text)
             else:
                 status = 200 if request.path == "/" else 404
                 visit.send(status, [("content-type", "text/html")], page())
@@ -169,7 +170,7 @@ class H2O(Service):
             visit.send(500, JSON, compact(error))
             return
         if fields.get("ethicsModalAccepted"):
-            self._session(visit).accepted = True
+            self._session(visit).accepted = now()
         back = request.header("referer")
         if "text/html" in request.header("accept"):
             visit.send(303, [("location", back)], chunked=True)
@@ -259,7 +260,16 @@ class H2O(Service):
     def _layout(self, visit: Visit) -> str:
         session = self._session(visit)
         models = [
-            {"id": name, "name": name, "displayName": name, "parameters": {}}
+            {
+                "id": name,
+                "name": name,
+                "websiteUrl": Undefined(),
+                "datasetName": Undefined(),
+                "displayName": name,
+                "description": Undefined(),
+                "promptExamples": Undefined(),
+                "parameters": {},
+            }
             for name in self._settings.h2o_models
         ]
         data = {
@@ -269,7 +279,7 @@ class H2O(Service):
             ],
             "settings": {
                 "shareConversationsWithModelAuthors": True,
-                "ethicsModalAcceptedAt": None,
+                "ethicsModalAcceptedAt": session.accepted and Moment(session.accepted),
                 "activeModel": self._settings.h2o_models[0],
                 "searchEnabled": False,
             },
@@ -278,7 +288,8 @@ class H2O(Service):
             "user": Undefined(),
             "requiresLogin": False,
         }
-        return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{{}}}}'
+        uses = '{"dependencies":["conversation:list"],"url":1}'
+        return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{uses}}}'
 
     def _page(self, visit: Visit, talk_id: str) -> str:
         try:
@@ -296,7 +307,10 @@ class H2O(Service):
             "model": talk.model,
             "searches": {},
         }
-        return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{{}}}}'
+        host = visit.exchange.request.header("host")
+        page = f"{self._scheme}://{host}/conversation/conversation"
+        uses = f'{{"dependencies":["{page}"],"params":["id"]}}'
+        return f'{{"type":"data","data":{devalue(data, _ESCAPED)},"uses":{uses}}}'
 
 
 _ESCAPED = "<>/\u2028\u2029"

@@ -109,14 +109,24 @@ class Visit:
         name: The session, which is the cookie's value.
         days: How long the cookie lasts.
         on_get: Whether answers to GET and DELETE set the cookie as well.
+        headers: What every answer of a route has.
     """
 
-    def __init__(self, exchange: Exchange, name: str, *, days: int, on_get: bool = False) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        name: str,
+        *,
+        days: int,
+        on_get: bool = False,
+        headers: Headers | None = None,
+    ) -> None:
         """Remember whose request it is."""
         self.exchange = exchange
         self.name = name
         self._days = days
         self._on_get = on_get
+        self._headers = headers or []
 
     def cookie(self) -> Headers:
         """Give the cookie that a route's answer sets."""
@@ -140,11 +150,12 @@ class Visit:
         self, status: int, headers: Headers, body: bytes = b"", *, chunked: bool = False
     ) -> None:
         """Send an answer of a route."""
-        self.exchange.send(status, headers + self.cookie(), body, chunked=chunked)
+        told = headers + self._headers + self.cookie()
+        self.exchange.send(status, told, body, chunked=chunked)
 
-    def json(self, value: object, *, status: int = 200) -> None:
+    def json(self, value: object, *, status: int = 200, headers: Headers | None = None) -> None:
         """Send the JSON answer of a route."""
-        self.send(status, JSON, compact(value), chunked=True)
+        self.send(status, [*(headers or ()), *JSON], compact(value), chunked=True)
 
     def refused(self, status: int, message: str) -> None:
         """Send what SvelteKit makes of an `error()`."""
