@@ -248,7 +248,7 @@ EXPLAINED = (
         "chatui/A/web_search#3",
     ),
     Explained(
-        "the emulator is A, A2 stores dates with messages",
+        "A2 stores dates with messages; the emulator does as A did",
         r"body.*(created|updated)At",
         "chatui/A2/first_and_second_turn#5#7#9#12#14",
     ),
@@ -305,7 +305,7 @@ EXPLAINED = (
         "chatui/C/data_json_in_this_era#15",
     ),
     Explained(
-        "the model behind it named its provider, a router's last word",
+        "the model behind it named its provider, which an answer of the emulator does not",
         r"body.*(events\[\d+:|updates\[\d+:|routerMetadata)",
         "chatui/C/provider_metadata#3#4 chatui/C/reasoning_content_delta#3#4#5 "
         "chatui/C/reasoning_tokens#3#4",
