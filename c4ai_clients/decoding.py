@@ -36,8 +36,9 @@ if not hasattr(sseclient.SSEClient, "events"):
 
 LIMIT = 1 << 20
 DEPTH = 100
-# A level takes two characters, so shorter texts need no counting.
+# No shorter text can be nested deeper; nor can one up to _LONG without lists.
 _SHALLOW = 2 * DEPTH
+_LONG = 5 * DEPTH
 _HEAD = 300
 # sseclient-py adds line to line, which costs the square of their number.
 _LINES = 32
@@ -147,7 +148,7 @@ def parsed(raw: bytes | str) -> Any:
             raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"expected JSON, got: {quote(raw)}") from error
-    if end > _SHALLOW and text.count("[") + text.count("{") > DEPTH and _is_deep(value):
+    if end > _SHALLOW and _may_be_deep(text) and _is_deep(value):
         raise ProtocolError(
             f"expected JSON, got something nested more than {DEPTH} deep: {quote(raw)}"
         )
@@ -157,16 +158,28 @@ def parsed(raw: bytes | str) -> Any:
 _decode = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
 
 
+def _may_be_deep(text: str) -> bool:
+    """Tell whether there are brackets enough; a level is two characters, [], or five, {"":}."""
+    if len(text) <= _LONG:
+        return len(text) + 3 * text.count("[") > _LONG
+    found = 0
+    for bracket in "[{":  # find() passes over long strings faster than count()
+        at = text.find(bracket)
+        while at >= 0 and found <= DEPTH:
+            found += 1
+            at = text.find(bracket, at + 1)
+    return found > DEPTH
+
+
 def _is_deep(value: Any) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEPTH):
-        inner: list[Any] = []
-        for each in level:
-            if isinstance(each, list):
-                inner += each
-            elif isinstance(each, dict):
-                inner += each.values()
-        level = [each for each in inner if isinstance(each, (list, dict))]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in (dict, list)
+        ]
         if not level:
             return False
     return True
@@ -214,40 +227,47 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[tuple[str, str]
         else:
             held.keep(chunk)
             continue
-        frames, failure = _frames(held.take(chunk, end), limit)
-        for frame in frames:
-            if frame.startswith("data:") and "\n" not in frame:
+        text, failure = _decoded(held.take(chunk, end), limit)
+        at = 0
+        # The line's end is looked for, and then the next: to split at both at once is slow.
+        while (end := text.find("\n", at)) >= 0:
+            if end == at:
+                at += 1
+            elif text[end + 1] == "\n" and text[at : at + 5] == "data:":
                 dispatched = True
-                yield frame[6 if frame.startswith(" ", 5) else 5 :], "message"
-            elif lines := frame.strip("\n"):
-                for event in _read_by_sseclient(lines.encode("utf-8").split(b"\n")):
+                yield text[at + 6 if text[at + 5] == " " else at + 5 : end], "message"
+                at = end + 2
+            else:
+                end = text.index("\n\n", at)
+                for event in _read_by_sseclient(text[at:end].encode("utf-8").split(b"\n")):
                     dispatched = True
                     yield event
+                at = end + 2
         if failure is not None:
             raise failure
     if not dispatched and head.strip() and not _begins_stream(head.partition(b"\n")[0]):
         raise ProtocolError(f"expected an event stream, got: {quote(head[:_HEAD])}")
 
 
-def _frames(block: bytes, limit: int) -> tuple[list[str], ProtocolError | None]:
-    """Return the frames of *block*, and the error of the first that cannot be read, if any.
+def _decoded(block: bytes, limit: int) -> tuple[str, ProtocolError | None]:
+    """Return the text of finished events, and the error of the first that cannot be read.
 
-    Decoded as one block, which is cheaper than frame by frame.
+    Decoded as one block, which is cheaper than one by one.
     """
     if len(block) <= limit:
         with contextlib.suppress(UnicodeDecodeError):
-            return block.decode("utf-8").split("\n\n"), None
-    frames: list[str] = []
+            return block.decode("utf-8"), None
+    sound = ""
     for frame in block.split(b"\n\n"):
         if len(frame) > limit:
-            return frames, _too_long("event", limit, frame)
+            return sound, _too_long("event", limit, frame)
         try:
-            frames.append(frame.decode("utf-8"))
+            sound += frame.decode("utf-8") + "\n\n"
         except UnicodeDecodeError as error:
             failure = ProtocolError(f"not UTF-8: {quote(frame)}")
             failure.__cause__ = error
-            return frames, failure
-    return frames, None
+            return sound, failure
+    return sound, None
 
 
 def _begins_stream(head: bytes) -> bool:

@@ -160,7 +160,7 @@ class AutonomousAI(ChatClient):
     def _chunks(self, turn: Turn, events: Iterable[tuple[str, str]]) -> Iterator[Mapping[str, Any]]:
         """Yield each event's JSON, or ``_DONE``; pass over what is neither."""
         for told, name in events:
-            for data in filter(str.strip, _records(told)):
+            for data in _records(told):
                 try:
                     chunk = _DONE if data.strip() == "[DONE]" else loads(data)
                 except ProtocolError as error:
@@ -246,8 +246,11 @@ def _single(body: dict[str, Any]) -> dict[str, Any]:
 
 def _records(data: str) -> list[str]:
     """Return an event's records; some servers leave out the blank line between two."""
-    rows = data.split("\n")
-    return rows if all(row[:1] in ("{", "[") for row in rows) else [data]
+    if "\n" in data:
+        rows = data.split("\n")
+        if all(row[:1] in ("{", "[") for row in rows):
+            return rows
+    return [data] if data and not data.isspace() else []
 
 
 def _read(chunks: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
@@ -255,6 +258,10 @@ def _read(chunks: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
     halves = Halves()
     complete = False
     for chunk in chunks:
+        if not complete and (text := _only_text(chunk)) is not None:
+            if text := halves.join(text):
+                yield Text(text)
+            continue
         if chunk.get("error"):
             raise ModelError(_complaint(chunk["error"]))
         usage = _usage(chunk.get("usage"))
@@ -276,6 +283,19 @@ def _read(chunks: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
                 yield Text(rest)
             yield Finish(reason)
             complete = True
+
+
+def _only_text(chunk: Mapping[str, Any]) -> str | None:
+    """Return the text of a chunk that says nothing but that, as nearly all do; else None."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or type(text := delta.get("content")) is not str:
+        return None
+    if chunk.get("error") or chunk.get("usage") is not None or choice.get("index", 0) != 0:
+        return None
+    return None if _reason(chunk, choice) else text
 
 
 def _choice(chunk: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,13 @@ Seen on servers of 3.50, 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import secrets
 import string
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -159,22 +160,23 @@ class Gradio(ChatClient):
             placed(self._found, turn)
 
     def _events(self, turn: Turn) -> Iterator[Event]:
-        begun = False
-        try:
-            for event in self._answer(turn):
-                begun = True
-                yield event
-            return
-        except AuthError as error:
-            # A session of ours that ended: the server took nothing, so ask again.
-            if begun or self._login is None or error.status not in (401, 403):
-                raise
+        with contextlib.closing(self._answer(turn)) as events:
+            try:
+                begun = next(events)
+            except AuthError as error:
+                # A session of ours that ended: the server took nothing, so ask again.
+                if self._login is None or error.status not in (401, 403):
+                    raise
+            else:
+                yield begun
+                yield from events
+                return
         with self._finding:
             self._found = None
             self._cookies = {}
         yield from self._answer(turn)
 
-    def _answer(self, turn: Turn) -> Iterator[Event]:
+    def _answer(self, turn: Turn) -> Generator[Event, None, None]:
         conversation = turn.conversation
         try:
             chat = self._chat(turn.call)

@@ -8,7 +8,7 @@ words of an error are the server's own, and stand in ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..decoding import count, seconds, string
@@ -65,42 +65,43 @@ class Telling:
             keep: Told the answer's last value, before the reply is complete.
         """
         self._chat = chat
+        self._edits = chat.protocol in _DIFFS
+        self._output, self._width = chat.output, len(chat.outputs)
         self._answer = Answer(sent)
         self._file = file
         self._keep = keep
 
-    def events(self, message: dict[str, Any]) -> Iterator[Event]:
+    def events(self, message: dict[str, Any]) -> Iterable[Event]:
         """Turn one message into events."""
         kind = message.get("msg")
-        if kind == "estimation" and (rank := count(message.get("rank"))) is not None:
-            size, eta = count(message.get("queue_size")), seconds(message.get("rank_eta"))
-            yield Queued(rank, size, eta)
-        elif kind == "process_starts":
-            yield Status("started")
-        elif kind == "process_generating":
+        if kind == "process_generating":
             values = self._values(message)
             if values is None:  # an error is on its way (seen in the source)
                 self._answer.stale = True
-                return
+                return ()
             # The first value is whole in every version, and so are all of /call.
-            if self._chat.protocol in _DIFFS and self._answer.begun and not message.get("whole"):
-                yield from self._answer.changes(values[self._chat.output])
-            else:
-                yield from self._answer.becomes(values[self._chat.output])
-        elif kind == "process_completed":
-            yield from self._completed(message)
-        elif kind == "log":
-            yield Status("log", string(message.get("log")))
-        elif kind == "progress":
-            yield Status("progress", _progress(message))
-        elif kind == "queue_full":
+            if self._edits and self._answer.begun and not message.get("whole"):
+                return self._answer.changes(values[self._output])
+            return self._answer.becomes(values[self._output])
+        if kind == "estimation" and (rank := count(message.get("rank"))) is not None:
+            size, eta = count(message.get("queue_size")), seconds(message.get("rank_eta"))
+            return [Queued(rank, size, eta)]
+        if kind == "process_starts":
+            return [Status("started")]
+        if kind == "process_completed":
+            return self._completed(message)
+        if kind == "log":
+            return [Status("log", string(message.get("log")))]
+        if kind == "progress":
+            return [Status("progress", _progress(message))]
+        if kind == "queue_full":
             raise ServerError("the app's queue is full; try again later", status=503)
-        elif kind == "unexpected_error":
+        if kind == "unexpected_error":
             raise _unexpected(message)
-        elif kind == UNREAD:
+        if kind == UNREAD:
             self._answer.stale = True  # what it changed is not known
-        elif kind not in ("heartbeat", "close_stream"):
-            yield Unknown(message)
+            return ()
+        return () if kind in ("heartbeat", "close_stream") else [Unknown(message)]
 
     def _completed(self, message: dict[str, Any]) -> Iterator[Event]:
         values = self._values(message)
@@ -120,9 +121,9 @@ class Telling:
         """Return what a message says of the outputs, None where that is not one value each."""
         output = message.get("output")
         values = output.get("data") if isinstance(output, dict) else None
-        if not isinstance(values, list) or self._chat.output >= len(values):
+        if not isinstance(values, list) or self._output >= len(values):
             return None
-        return values if len(values) == len(self._chat.outputs or values) else None
+        return values if self._width in (0, len(values)) else None
 
     def _shown(self, values: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield the files that are shown beside the answer."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
@@ -35,6 +36,7 @@ EVENT_LIMIT = 8 << 20
 _CANCEL_SINCE = (4, 31)
 _RESET_SINCE = (4, 17)
 _EVENTS = {"Accept": "text/event-stream"}
+_DATA = itemgetter(0)
 _ENDS = ("process_completed", "unexpected_error")
 
 _logger = logging.getLogger("c4ai_clients")
@@ -156,10 +158,11 @@ def joined(question: Question) -> Said:
     try:
         yield None
         with question.stream("/queue/data", {"session_hash": question.session}) as reply:
-            records = (data for data, _ in sse(reply.chunks(), EVENT_LIMIT))
+            records = map(_DATA, sse(reply.chunks(), EVENT_LIMIT))
             for message in question.messages(records):
                 # An app may have more events in our session; ours is one.
-                if string(message.get("event_id")) not in ("", event) or over:
+                name = message.get("event_id")
+                if over or (name != event and string(name)):
                     continue
                 over = message.get("msg") in _ENDS
                 yield message
@@ -174,7 +177,7 @@ def old_joined(question: Question) -> Said:
     params = {"fn_index": str(question.chat.fn_index), "session_hash": question.session}
     with question.stream("/queue/join", params) as reply:
         yield None
-        records = (data for data, _ in sse(reply.chunks(), EVENT_LIMIT))
+        records = map(_DATA, sse(reply.chunks(), EVENT_LIMIT))
         for message in question.messages(records):
             if over:
                 continue

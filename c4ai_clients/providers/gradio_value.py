@@ -203,6 +203,7 @@ class Growing:
         """Return what is new where the whole is *text* now."""
         text, self._half = _whole(text)
         given = "".join(self._given)
+        self._given = [given]  # joined once, however often a whole text comes
         if not text.startswith(given):
             self._agreed = len(text) if given.startswith(text) else None
             self._held = ""
@@ -215,13 +216,17 @@ class Growing:
             return ""
         if self._agreed < self._size:
             return self.becomes("".join(self._given)[: self._agreed] + self._half + piece)
-        piece, self._half = _whole(self._half + piece)
+        if self._half or not piece.isascii():
+            piece, self._half = _whole(self._half + piece)
         return self._give(self._held + piece)
 
     def _give(self, rest: str) -> str:
         """Give *rest*, all but a cursor."""
-        piece = _bare(rest)
-        self._held = rest[len(piece) :]
+        if rest and rest[-1] not in _CURSORS:
+            piece, self._held = rest, ""
+        else:
+            piece = _bare(rest)
+            self._held = rest[len(piece) :]
         if piece:
             self._given.append(piece)
             self._size += len(piece)
@@ -262,11 +267,13 @@ class Answer:
         self._found = Found()
         self._text, self._thought = Growing(), Growing()
         self._loose: dict[Path, list[str]] = {}
+        # Where the answer's text was appended to last, as edits write it.
+        self._growing: list[Any] | None = None
 
     def becomes(self, value: Any) -> list[Event]:
         """Return what is new in a full value."""
         self._value = value
-        self._loose = {}
+        self._forget_loose()
         self.begun = True
         self.stale = False
         return self._news()
@@ -279,6 +286,9 @@ class Answer:
         """
         if self.stale:
             return []
+        if (piece := self._appended(edits)) is not None:
+            piece = self._text.grows(piece)
+            return [Text(piece)] if piece else []
         news: list[Event] = []
         moved = False
         try:
@@ -286,6 +296,7 @@ class Answer:
                 if op == "append":
                     self._append(where, value)
                     if not moved and where == self._found.path:
+                        self._growing = list(where)
                         news += _news(Text, self._text.grows(value))
                         continue
                     if not moved and where == self._found.thought_path:
@@ -299,6 +310,22 @@ class Answer:
             self.stale = True
             return news
         return news + self._news() if moved else news
+
+    def _appended(self, edits: Any) -> str | None:
+        """Take note of edits that only append to the answer's text once more; return the piece.
+
+        Nearly all do nothing else, so they take this short way; None of any other.
+        """
+        if type(edits) is not list or len(edits) != 1 or self._growing is None:
+            return None
+        edit = edits[0]
+        if type(edit) is not list or len(edit) != 3 or edit[:2] != ["append", self._growing]:
+            return None
+        piece = edit[2]
+        if type(piece) is not str:
+            return None
+        self._loose[tuple(self._growing)].append(piece)
+        return piece
 
     def _append(self, path: Path, piece: Any) -> None:
         if not isinstance(piece, str):
@@ -316,7 +343,11 @@ class Answer:
         """Put the appended pieces where they belong."""
         for path, pieces in self._loose.items():
             self._value = _edited(self._value, "replace", path, "".join(pieces))
+        self._forget_loose()
+
+    def _forget_loose(self) -> None:
         self._loose = {}
+        self._growing = None
 
     def _news(self) -> list[Event]:
         self._settle()
