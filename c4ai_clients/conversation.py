@@ -209,7 +209,7 @@ class Conversation:
         for said in self.messages:
             cut = " (interrupted)" if said.get("interrupted") else ""
             parts.append(f"**{said['role'].capitalize()}{cut}**\n\n{text_of(said)}")
-        return "\n\n".join(parts) + "\n"
+        return markup.whole("\n\n".join(parts) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], client: ChatClient | None = None) -> Conversation:

@@ -106,6 +106,14 @@ def test_export__who_said_what() -> None:
     ) == talk.export()
 
 
+def test_export__can_be_written() -> None:
+    """Half a character, which a server may send, becomes U+FFFD: no file could hold it."""
+    talk = Conversation(None)
+    talk.messages = [{"role": "assistant", "content": "half \ud83d"}]
+
+    assert "half \ufffd\n" in talk.export().encode().decode()
+
+
 def test_load__not_with_another_server(tmp_path: Path, emulator: Emulator) -> None:
     """Ids and cookies of one server are no other's business."""
     with C4AICommand(emulator.url("chat-ui")) as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,42 @@ def test_continue__and_begin_anew() -> None:
 
         assert 0 == terminal.status()
         assert 2 == [request.step for request in emulator.requests].count("create")
+
+
+def test_model__that_fails_loses_nothing(tmp_path: Path) -> None:
+    """Where another model does not answer, what was said stays, here and in the file."""
+    kept = tmp_path / "talk.json"
+    with (
+        chat_ui(replies="answered.") as emulator,
+        Terminal("chat", "--url", emulator.url("chat-ui"), "--conversation", str(kept)) as terminal,
+    ):
+        typed(terminal, ("one\n", "answered."), ("/model command-r-08-2024\n", "goes to"))
+        emulator.fail("status", step="create", status=401)
+        typed(terminal, ("two\n", "401"), ("three\n", "answered."), ("/quit\n", ""))
+
+        assert 0 == terminal.status()
+    said = json.loads(kept.read_text())
+    assert "command-r-08-2024" == said["model"]
+    assert ["one", "three"] == [m["content"] for m in said["messages"][::2]]
+
+
+@needs_readline
+def test_interrupt__drops_what_is_half_typed() -> None:
+    """Ctrl-C in the lines of a question, or in one that is edited, goes back to the prompt."""
+    with (
+        chat_ui(replies="answered.") as emulator,
+        Terminal("chat", "--url", emulator.url("chat-ui")) as terminal,
+    ):
+        typed(terminal, ("one\n", "answered."))
+        for keys, mark in (("/edit\n", "edit> one"), ('"""half\n', ". ")):
+            typed(terminal, (keys, mark))
+            time.sleep(0.2)  # readline sees no key in the instant of its prompt
+            terminal.type("\x03")
+        typed(terminal, ("two\n", "answered."), ("/quit\n", ""))
+
+        assert 0 == terminal.status()
+        assert ["one", "two"] == emulator.prompts
+    assert b"stopped" not in terminal.shown
 
 
 @needs_readline

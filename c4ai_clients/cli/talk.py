@@ -52,18 +52,19 @@ class Session:
         if self.local:
             tell(LOCAL)
         self.local = False
-        files, self.next = self.next.get("files", ()), {}
+        asked, self.next = self.next, {}
         try:
             with stream:
                 self.screen.show(stream)
-        except C4AIError as error:
-            if not error.partial:
-                self.next = {"files": files}  # to be sent with the next try
+        except BaseException:
+            if not stream.text:
+                self.next = asked  # to be sent with the next try
             raise
         finally:
-            if self.conversation is not None:
+            # One that another model began is empty until that has answered.
+            if self.conversation is not None and stream.conversation.messages:
                 self.conversation = stream.conversation
-                if self.path and self.conversation.messages:
+                if self.path:
                     written(self.path, self.conversation.save)
 
 
@@ -93,30 +94,30 @@ class Talk:
                 f"{self._client.provider}, {self._client.base_url}; "
                 "/help tells what there is, /quit or Ctrl-D ends"
             )
-            while (typed := self._read()) is not None and typed.strip() != "/quit":
+            while (typed := self._screen.read("> ")) is not None and typed.strip() != "/quit":
                 remember()
                 try:
                     self._do(typed)
-                except KeyboardInterrupt:
-                    self._screen.note("stopped; what came of the answer is kept")
+                except KeyboardInterrupt as error:
+                    # Without words of the screen's it is the line of ^C that ends here.
+                    stopped = "stopped; what came of the answer is kept" if error.args else ""
+                    self._screen.note(stopped)
                 except C4AIError as error:
                     tell(str(error))
 
-    def _read(self) -> str | None:
-        """Return what is typed: a line, or the lines between two fences."""
-        line = self._screen.read("> ")
-        if line is None or not line.startswith(_FENCE):
-            return line
+    def _fenced(self, line: str) -> str:
+        """Return the lines from a fence to the next; nothing where input ends before that."""
         lines = [line.rstrip("\n")[len(_FENCE) :]]
         while not lines[-1].endswith(_FENCE):
             more = self._screen.read(". ")
             if more is None:
-                return None
+                return ""
             lines.append(more.rstrip("\n"))
-        # As text, even where it begins like a command.
-        return " " + "\n".join(lines).removesuffix(_FENCE).strip("\n")
+        return "\n".join(lines).removesuffix(_FENCE)
 
     def _do(self, typed: str) -> None:
+        if typed.startswith(_FENCE):
+            typed = " " + self._fenced(typed)  # as text, even where it begins like a command
         command = re.match(r"/([a-z]+)(?:\s+(.*))?\Z", typed.rstrip(), re.DOTALL)
         if command is None:
             if typed.strip():
