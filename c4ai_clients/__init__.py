@@ -1,12 +1,10 @@
 """Blocking clients for chat servers: replies as plain iterators, no asyncio."""
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .client import ChatClient, Model
-from .clocks import Timeout
-from .conversation import Conversation
-from .detect import connect
 from .errors import (
     AuthError,
     C4AIError,
@@ -25,12 +23,18 @@ from .errors import (
     TransportError,
     UsageError,
 )
-from .providers.autonomous import AutonomousAI
-from .providers.chatui import C4AICommand, ChatUI
-from .providers.gradio import Gradio, Qwen
-from .providers.h2o import H2O
-from .retrying import RetryPolicy
-from .stream import Reply, Stream
+
+if TYPE_CHECKING:
+    from .client import ChatClient, Model
+    from .clocks import Timeout
+    from .conversation import Conversation
+    from .detect import connect
+    from .providers.autonomous import AutonomousAI
+    from .providers.chatui import C4AICommand, ChatUI
+    from .providers.gradio import Gradio, Qwen
+    from .providers.h2o import H2O
+    from .retrying import RetryPolicy
+    from .stream import Reply, Stream
 
 __all__ = [
     "H2O",
@@ -66,4 +70,33 @@ __all__ = [
     "connect",
 ]
 
+# Where the other names are imported from when they are first asked for: to import
+# the package costs nothing, and who uses one provider does not load them all.
+_HOMES = {
+    "ChatClient": "client",
+    "Model": "client",
+    "Timeout": "clocks",
+    "Conversation": "conversation",
+    "connect": "detect",
+    "AutonomousAI": "providers.autonomous",
+    "C4AICommand": "providers.chatui",
+    "ChatUI": "providers.chatui",
+    "Gradio": "providers.gradio",
+    "Qwen": "providers.gradio",
+    "H2O": "providers.h2o",
+    "RetryPolicy": "retrying",
+    "Reply": "stream",
+    "Stream": "stream",
+}
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

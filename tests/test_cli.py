@@ -34,7 +34,7 @@ from c4ai_clients.emulator import Answer, Emulator
 
 PROVIDERS = sorted(
     kind.provider
-    for kind in vars(c4ai_clients).values()
+    for kind in (getattr(c4ai_clients, name) for name in c4ai_clients.__all__)
     if isinstance(kind, type) and issubclass(kind, ChatClient) and kind.provider
 )
 LOCAL = "c4ai: the local emulator answers, not a model: it makes its answers up\n"

@@ -220,7 +220,19 @@ def test_layers__broad_excepts_hand_errors_on() -> None:
     ],
 )
 def test_import__loads_nothing_heavy(heavy: str) -> None:
-    """Importing the package loads neither asyncio nor what only some need."""
-    code = f"import c4ai_clients, sys; sys.exit({heavy!r} in sys.modules)"
+    """Importing all names of the package loads neither asyncio nor what only some need."""
+    code = f"from c4ai_clients import *; import sys; sys.exit({heavy!r} in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+@pytest.mark.parametrize("later", ["requests", "urllib3", "c4ai_clients.client"])
+def test_import__loads_a_client_when_it_is_asked_for(later: str) -> None:
+    """Importing the package loads no HTTP; naming a client does, and no other client."""
+    code = (
+        f"import sys, c4ai_clients; before = {later!r} in sys.modules; c4ai_clients.H2O;"
+        f"after = {later!r} in sys.modules; other = 'c4ai_clients.providers.gradio' in sys.modules;"
+        "sys.exit(before or not after or other)"
+    )
 
     assert 0 == subprocess.run([sys.executable, "-c", code], check=False).returncode

@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 CLIENTS = [
     thing
-    for thing in map(vars(c4ai_clients).get, c4ai_clients.__all__)
+    for thing in (getattr(c4ai_clients, name) for name in c4ai_clients.__all__)
     if isinstance(thing, type) and issubclass(thing, ChatClient) and thing is not ChatClient
 ]
 

@@ -127,9 +127,8 @@ SCRIPT = """
     from c4ai_clients.emulator import Answer, Emulator
 
     name, protocol, step, at = sys.argv[1:]
-    cls = next(
-        c for c in vars(c4ai_clients).values() if getattr(c, "provider", None) == name
-    )
+    named = (getattr(c4ai_clients, each) for each in c4ai_clients.__all__)
+    cls = next(c for c in named if getattr(c, "provider", None) == name)
     with Emulator((protocol,), replies=lambda p: Answer(tokens=["one "] * 50)) as emulator:
         with cls(emulator.url(name)) as client:
             talk = client.conversation()
