@@ -78,11 +78,15 @@ class Answers:
                 draw(now)  # list[Answer], in the order of the clients
 
     Args:
-        streams: What to read, by label; read them nowhere else.
+        streams: What to read, by label; read them nowhere else. An error
+            stands for one that could not be asked.
     """
 
-    def __init__(self, streams: Mapping[str, Stream]) -> None:
-        self._readings = [_Reading(label, stream) for label, stream in streams.items()]
+    def __init__(self, streams: Mapping[str, Stream | C4AIError]) -> None:
+        self._readings = [
+            _Unasked(label, stream) if isinstance(stream, C4AIError) else _Reading(label, stream)
+            for label, stream in streams.items()
+        ]
         self._changed = threading.Event()
         self._pool = Pool(max_workers=max(1, len(self._readings)))
 
@@ -220,6 +224,21 @@ class _Reading:
             self._queued = event
         elif isinstance(event, Finish):
             self._end = monotonic()
+
+
+class _Unasked:
+    """One that could not be asked: it has ended before it began."""
+
+    ended = True
+
+    def __init__(self, label: str, error: C4AIError) -> None:
+        self._answer = Answer(label, error=error)
+
+    def begin(self, pool: Pool, changed: threading.Event) -> None:
+        """Read nothing."""
+
+    def answer(self) -> Answer:
+        return self._answer
 
 
 def _labelled(clients: list[ChatClient]) -> dict[str, ChatClient]:

@@ -93,9 +93,9 @@ def test_chat__piped_text_is_exact(text: str) -> None:
 
 
 def test_chat__reads_standard_input() -> None:
-    """A piped prompt is read to its end and loses its last newline only."""
+    """A piped prompt is read to its end, and loses its last newline and Windows' mark only."""
     with chat_ui() as emulator:
-        ran = c4ai("chat", "--url", emulator.url("chat-ui"), stdin="  é\ntwo lines\n")
+        ran = c4ai("chat", "--url", emulator.url("chat-ui"), stdin="\ufeff  é\ntwo lines\n")
 
         assert 0 == ran.returncode
         assert ["  é\ntwo lines"] == emulator.prompts
@@ -158,11 +158,12 @@ def test_bad_input__is_one_sentence(
 
 
 def test_bad_input__bytes_that_are_no_text() -> None:
-    """Standard input that is not UTF-8 is refused, not sent garbled."""
-    ran = c4ai("chat", "--local", stdin=b"\xff\xfe\x00")
+    """What is not UTF-8 is refused, not sent garbled: standard input, and arguments."""
+    ran = [c4ai("chat", "--local", stdin=b"\xff\xfe\x00"), c4ai("chat", "--local", "a\udcff")]
 
-    assert "UTF-8" in sentence(ran)
-    assert 2 == ran.returncode
+    assert "UTF-8" in sentence(ran[0])
+    assert "encoding" in sentence(ran[1])
+    assert [2, 2] == [each.returncode for each in ran]
 
 
 def test_serve__says_why_it_cannot_start() -> None:
@@ -269,11 +270,18 @@ def test_pipe__a_reader_that_leaves_is_no_error() -> None:
         assert wait_until(lambda: emulator.hang_ups == ["message"])
 
 
-def test_pipe__a_full_disk_is_one_sentence() -> None:
-    """An answer that cannot be written is an error."""
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        pytest.param(["models", "--provider", "c4ai-command", "--local"], LOCAL, id="models"),
+        pytest.param(["chat", "--help"], "", id="help"),
+    ],
+)
+def test_pipe__a_full_disk_is_one_sentence(args: list[str], told: str) -> None:
+    """What cannot be written is an error."""
     with open("/dev/full", "wb") as full:
         ran = subprocess.run(
-            [*C4AI, "models", "--provider", "c4ai-command", "--local"],
+            [*C4AI, *args],
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=SECONDS,
@@ -281,7 +289,7 @@ def test_pipe__a_full_disk_is_one_sentence() -> None:
             check=False,
         )
 
-    assert LOCAL.encode() + b"c4ai: No space left on device\n" == ran.stderr
+    assert f"{told}c4ai: No space left on device\n" == ran.stderr.decode()
     assert 1 == ran.returncode
 
 

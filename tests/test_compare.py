@@ -39,6 +39,21 @@ def test_compare__one_that_fails_leaves_the_others() -> None:
     assert 1 == ran.returncode
 
 
+def test_compare__a_server_that_is_not_there() -> None:
+    """A server that is not there fails in its place; one that is named twice is asked twice."""
+    with Emulator("autonomous", replies="fine.") as emulator:
+        alive = emulator.url("autonomous")
+        without_scheme = alive.removeprefix("http://")
+        to = ("http://127.0.0.1:1", without_scheme, without_scheme)
+        ran = c4ai("compare", *(word for each in to for word in ("--to", each)), "Why?", "--json")
+
+    dead, *fine = (json.loads(line) for line in ran.stdout.splitlines())
+    assert "nothing listens at 127.0.0.1:1" in dead["error"]
+    assert [to[0], to[1], f"{to[1]}, 2"] == [each["label"] for each in (dead, *fine)]
+    assert ["fine."] * 2 == [each["reply"]["text"] for each in fine]
+    assert 1 == ran.returncode
+
+
 def test_compare__the_key_goes_to_the_first_alone() -> None:
     """A key is for one server; the others must not see it."""
     with Emulator(replies="fine.") as emulator:
@@ -56,9 +71,11 @@ def test_compare__the_key_goes_to_the_first_alone() -> None:
 def test_compare__nobody_to_ask() -> None:
     """Whom to ask is said before anything is sent."""
     ran = c4ai("compare", "Why?")
+    nobody = c4ai("compare", "--to", "nobody", "Why?")
 
     assert b"c4ai: whom to ask? Name each with --to, or say --local\n" == ran.stderr
-    assert 2 == ran.returncode
+    assert b"no provider 'nobody'" in nobody.stderr
+    assert (2, 2) == (ran.returncode, nobody.returncode)
 
 
 def test_compare__columns_in_a_terminal() -> None:

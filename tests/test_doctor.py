@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
-from terminals import at_once, c4ai
+from terminals import at_once, c4ai, sentence
 from test_detect import WRONG
 
 from c4ai_clients.detect import examine
@@ -100,3 +100,14 @@ def test_doctor__json_of_a_failure(url: str) -> None:
     assert (False, None, None) == (told["fits"], told["client"], told["what"])
     assert told["checks"][-1]["ok"] is False
     assert told["checks"][-1]["remedy"]
+
+
+def test_doctor__refuses_what_cannot_be_used() -> None:
+    """A setting that cannot be used is said, not passed over."""
+    ran = [
+        c4ai("doctor", "127.0.0.1:1", *flags) for flags in (("--timeout", "0"), ("--api-key", ""))
+    ]
+
+    assert [2, 2] == [each.returncode for each in ran]
+    assert "timeout" in sentence(ran[0])
+    assert "--api-key is empty" in sentence(ran[1])

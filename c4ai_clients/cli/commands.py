@@ -18,6 +18,7 @@ from rich.text import Text as Words
 import c4ai_clients
 
 from ..answers import Answers
+from ..client import ChatClient
 from ..conversation import Conversation
 from ..detect import examine
 from ..errors import C4AIError, UsageError
@@ -64,6 +65,18 @@ def run() -> int:
         return error.exit_code
     except click.Abort:
         return 130
+    except OSError as error:  # help or version, which click prints by itself
+        return _unwritten(error)
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that output cannot be written, and return the status."""
+    # Whoever read our output has gone, or the disk is full. What is still
+    # buffered must not fail a second time at exit.
+    if not isinstance(error, BrokenPipeError):
+        tell(error.strerror or str(error))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 1
 
 
 class _Commands(click.Group):
@@ -82,12 +95,7 @@ class _Commands(click.Group):
                 print(file=sys.stderr)
             ctx.exit(130)
         except OSError as error:
-            # Whoever read our output has gone, or the disk is full. What is
-            # still buffered must not fail a second time at exit.
-            if not isinstance(error, BrokenPipeError):
-                tell(error.strerror or str(error))
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            ctx.exit(1)
+            ctx.exit(_unwritten(error))
         except Exception as error:  # ours or a library's bug: one sentence, the rest with -v
             _logger.exception("unexpected")
             tell(f"unexpected {type(error).__name__}, a bug (-v shows where): {error}")
@@ -251,10 +259,16 @@ def compare(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> Non
     """  # noqa: D301
     show_log(given["verbose"])
     question = _question(prompt)
-    with targets(sources(ctx)[0], given["local"], given["proxy"]) as clients:
+    with targets(sources(ctx)[0], given["local"], given["proxy"]) as found:
         if given["local"]:
             tell(LOCAL)
-        with Answers.ask(question, clients, system=given["system"]) as answers:
+        asked = {
+            label: each.stream(question, system=given["system"])
+            if isinstance(each, ChatClient)
+            else each
+            for label, each in found.items()
+        }
+        with Answers(asked) as answers:
             outcomes = side_by_side(answers, as_json=given["as_json"])
     if any(outcome.error is not None for outcome in outcomes):
         ctx.exit(1)
@@ -280,9 +294,9 @@ def doctor(ctx: click.Context, /, url: str, **given: Any) -> None:
     c4ai doctor localhost:7860
     """  # noqa: D301
     show_log(given["verbose"])
-    finding = examine(
-        url, **{name: given[name] for name in ("api_key", "proxy", "timeout") if given[name]}
-    )
+    flags, usual = sources(ctx)
+    said = usual | flags
+    finding = examine(url, **{n: said[n] for n in ("api_key", "proxy", "timeout") if n in said})
     if given["as_json"]:
         print(json.dumps(finding.to_dict()), flush=True)
     else:
@@ -342,11 +356,14 @@ def _question(prompt: tuple[str, ...]) -> str:
     """Return what is asked: the arguments, or standard input less its last newlines."""
     if prompt:
         text = " ".join(prompt)
+        if any("\udc80" <= character <= "\udcff" for character in text):
+            raise UsageError("the prompt is not text in this terminal's encoding")
     elif sys.stdin is None:
         text = ""
     else:
         try:
-            text = sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
+            # Windows writes a mark before the text, which is no part of it.
+            text = sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise UsageError("standard input is not UTF-8 text") from error
     if not text.strip():

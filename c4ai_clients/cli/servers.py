@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import c4ai_clients
 from ..client import ChatClient
 from ..conversation import Conversation
 from ..detect import connect
-from ..errors import UsageError
+from ..errors import C4AIError, UsageError
 from ..retrying import RetryPolicy
 
 __all__ = [
@@ -197,8 +198,11 @@ def connected(
 @contextlib.contextmanager
 def targets(
     flags: dict[str, Any], local: bool, proxy: str | None
-) -> Iterator[dict[str, ChatClient]]:
-    """Give the clients that ``--to`` names, and the emulator behind them where that is."""
+) -> Iterator[dict[str, ChatClient | C4AIError]]:
+    """Give the clients that ``--to`` names, and the emulator behind them where that is.
+
+    In the place of one whose server is not there stands why.
+    """
     named: tuple[str, ...] = flags.get("targets", ())
     if local:
         named = named or _PROTOCOLS
@@ -206,23 +210,29 @@ def targets(
         raise UsageError("whom to ask? Name each with --to, or say --local")
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(emulator(_PROTOCOLS, pace=LOCAL_PACE)) if local else None
-        clients: dict[str, ChatClient] = {}
+        found: dict[str, ChatClient | C4AIError] = {}
         for target in named:
             whom, _, model = target.partition("#")
             settings: dict[str, Any] = {
                 "model": model or None,
                 "proxy": None if local else proxy,
                 "timeout": flags.get("timeout"),
-                "api_key": None if clients else flags.get("api_key"),
+                "api_key": None if found else flags.get("api_key"),
             }
-            if "://" in whom and not local:
-                client = connect(whom, **settings)
+            alike = named[: len(found)].count(target)
+            label = f"{target}, {alike + 1}" if alike else target
+            if not local and re.search("[.:/]", whom):
+                try:
+                    found[label] = stack.enter_context(connect(whom, **settings))
+                except UsageError:
+                    raise
+                except C4AIError as error:
+                    found[label] = error
             else:
                 kind = _kind(whom, None)
                 url = running.url(whom) if running is not None else None
-                client = kind(url, trust_env=not local, **settings)
-            clients[target] = stack.enter_context(client)
-        yield clients
+                found[label] = stack.enter_context(kind(url, trust_env=not local, **settings))
+        yield found
 
 
 def _kind(name: str, saved: Conversation | None) -> type[ChatClient]:
