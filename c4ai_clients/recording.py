@@ -67,8 +67,11 @@ def record(client: ChatClient, path: str | os.PathLike[str]) -> Iterator[None]:
         try:
             yield
         finally:
-            transport.tap = None
-            recorder.end()
+            try:
+                client.close()  # waits for goodbyes, which are said when a reply is over
+            finally:
+                transport.tap = None
+                recorder.end()
 
 
 class _Recorder:
@@ -79,6 +82,7 @@ class _Recorder:
         self._lock = threading.Lock()
         self._began = monotonic()
         self._open: dict[int, _Body] = {}
+        self._over = False
 
     def tap(self, prepared: Any, response: Any, secrets: Iterable[str]) -> None:
         """Begin an exchange whose answer's headers have come."""
@@ -102,12 +106,15 @@ class _Recorder:
         }
         body = _Body(said, self._began, lambda ended: self._write(ended, row, list(secrets)))
         with self._lock:
+            if self._over:  # another thread's, which asked just before the end
+                return
             self._open[id(body)] = body
         response.raw = body
 
     def end(self) -> None:
         """Write what is still open, as far as it has come."""
         with self._lock:
+            self._over = True
             unended = list(self._open.values())
         for body in unended:
             body.end("client-closed")
@@ -120,6 +127,10 @@ class _Recorder:
             shown = [(shown[0][0], clean)]
         row["request_body"] = _text(_without(row["request_body"], secrets))
         row["path"] = _without(row["path"].encode(), secrets).decode()
+        row["response_headers"] = [
+            [name, _without(value.encode("latin-1", "replace"), secrets).decode("latin-1")]
+            for name, value in row["response_headers"]
+        ]
         row["chunks"] = [[ms, _text(chunk)] for ms, chunk in shown]
         row["end"] = body.ended
         with self._lock:

@@ -78,6 +78,40 @@ def test_emulator__says_what_was_recorded(
         assert SAID == talk(AutonomousAI(emulator.url("autonomous")), "a", "b")
 
 
+def test_record__waits_for_goodbyes(tmp_path: Path) -> None:
+    """What a client says when its reply is over is recorded too, and asked for again."""
+    path = tmp_path / "alone.jsonl"
+    with Emulator("h2o", replies=list(SAID)) as emulator, H2O(emulator.url("h2o")) as client:
+        with record(client, path):
+            assert SAID[0] == client.chat("Why?").text
+        assert SAID[1] == client.chat("And unrecorded?").text
+    with replay(path) as server, H2O(server.url) as client:
+        assert SAID[0] == client.chat("Why?").text
+
+    assert "DELETE" in [json.loads(line)["method"] for line in path.read_text().splitlines()]
+
+
+def test_replay__of_an_edited_file(tmp_path: Path) -> None:
+    """Blank lines and other line ends change nothing; what is wrong is said with its line."""
+    path = tmp_path / "talk.jsonl"
+    recorded("autonomous", path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    edited = "\r\n\r\n".join(json.dumps(row) for row in rows)
+    path.write_bytes(f"\ufeff{edited}".encode())
+    with replay(path) as server, AutonomousAI(server.url) as again:
+        assert SAID == talk(again, "Why?", "And at sunset?")
+
+    for wrong in (
+        {"at_ms": "x"},
+        {"status": None},
+        {"chunks": [[0, "?"]]},
+        {"chunks": [["a", ""]]},
+    ):
+        path.write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[1] | wrong))
+        with pytest.raises(ValueError, match="line 2"), replay(path):
+            pass
+
+
 def test_record__what_is_cut_stays_cut(tmp_path: Path) -> None:
     """An answer that broke off breaks off again at the same byte."""
     path = tmp_path / "cut.jsonl"
@@ -106,6 +140,8 @@ def test_record__holds_nothing_secret(tmp_path: Path) -> None:
             cookies={"mine": "biscuit-4567"},
             headers={"X-Odd": "header-8901"},
         )
+        echo = {"X-Said": f"Bearer {key}", "Retry-After": "0"}
+        emulator.fail("status", step="create", status=503, headers=echo)
         with client, record(client, path):
             client.chat("Hi")
             cookies = {value for r in emulator.requests for value in r.cookies().values()}

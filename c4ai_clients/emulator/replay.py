@@ -97,38 +97,46 @@ def exchanges(path: str | PathLike[str]) -> list[Exchange]:
         ValueError: The file holds something else; says which line.
     """
     rows = []
-    with open(path, encoding="utf-8") as opened:
+    with open(path, encoding="utf-8-sig") as opened:
         for number, line in enumerate(opened, 1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
-                rows.append((row.get("started", row.get("at_ms", number)), row))
-            except (ValueError, AttributeError) as error:
-                raise ValueError(f"{path}, line {number}: no recorded exchange") from error
+                if "error" not in row:
+                    began = float(row.get("started", row.get("at_ms", number)))
+                    rows.append((began, _exchange(row)))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {number}: no recorded exchange: {error!r}"
+                ) from error
     rows.sort(key=lambda row: row[0])
-    try:
-        return [_exchange(row) for _, row in rows if "error" not in row]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no recording: {error!r}") from error
+    return [exchange for _, exchange in rows]
 
 
 def _exchange(row: dict[str, Any]) -> Exchange:
     status_line = row.get("status_line", "HTTP/1.1 200").split(" ", 2)
-    chunks = row.get("chunks", row.get("body")) or []
     return Exchange(
-        method=row["method"],
-        path=row["path"],
-        status=row["status"],
+        method=str(row["method"]),
+        path=str(row["path"]),
+        status=int(row["status"]),
         reason=row.get("reason", status_line[-1]),
         headers=[(name, value) for name, value in row["response_headers"]],
-        chunks=[(ms, base64.b64decode(chunk)) for ms, chunk in chunks],
+        chunks=[
+            (float(ms), _bytes(chunk)) for ms, chunk in row.get("chunks", row.get("body")) or []
+        ],
         end=str(row.get("end", row.get("ended"))),
         request_type=str(_lower(row.get("request_headers")).get("content-type", "")),
-        request=base64.b64decode(row.get("request_body") or ""),
+        request=_bytes(row.get("request_body") or ""),
         frames=[
-            (side == "server", opcode, base64.b64decode(data))
+            (side == "server", opcode, _bytes(data))
             for _, side, opcode, data in (row.get("frames") or [] if row["status"] == 101 else [])
         ],
     )
+
+
+def _bytes(encoded: str) -> bytes:
+    return base64.b64decode(encoded, validate=True)
 
 
 def _lower(headers: Any) -> dict[str, str]:
@@ -344,7 +352,7 @@ def _send(sock: socket.socket, exchange: Exchange, pace: float) -> None:
         lines.append("Transfer-Encoding: chunked")
     else:
         lines.append(f"Content-Length: {len(exchange.body)}")
-    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1", "replace"))
     start = time.monotonic()
     for ms, chunk in exchange.chunks:
         time.sleep(max(0.0, start + pace * ms / 1000 - time.monotonic()))
