@@ -386,7 +386,7 @@ class ChatClient:
     def _download(self, path: str, *, phase: str, **how: Any) -> bytes:
         """Return a file of the server's."""
         with self._transport.open(Call(self.timeout), "GET", path, phase=phase, **how) as answer:
-            return answer.read(_DOWNLOAD_LIMIT)
+            return answer.read(_DOWNLOAD_LIMIT, content=True)
 
     def _delete(self, conversation: Conversation) -> None:
         raise UsageError(f"{self.provider} keeps no conversations: there is nothing to delete")

@@ -109,8 +109,13 @@ class Answer:
         self._check_encoding()
         barren = 0
         with translated():
-            while chunk := raw.read1(_PIECE, decode_content=True):
-                barren = 0 if self._call.fresh else barren + len(chunk)
+            while True:
+                if self._call.fresh:  # the last piece brought content; reading clears it
+                    barren = 0
+                chunk = raw.read1(_PIECE, decode_content=True)
+                if not chunk:
+                    return
+                barren += len(chunk)
                 self._call.check_barren(barren)
                 yield chunk
 
@@ -124,14 +129,19 @@ class Answer:
                     "and cannot be read here"
                 )
 
-    def read(self, limit: int = _JSON_LIMIT) -> bytes:
+    def read(self, limit: int = _JSON_LIMIT, *, content: bool = False) -> bytes:
         """Return the whole body.
+
+        Args:
+            limit: How many bytes it may have.
+            content: Whether its bytes are what was asked for, such as a file's.
 
         Raises:
             ProtocolError: It is longer than *limit* bytes.
         """
         body = bytearray()
         for chunk in self.chunks():
+            self._call.fresh = content
             body += chunk
             if len(body) > limit:
                 raise ProtocolError(f"the answer is longer than {limit:,} bytes")
@@ -456,7 +466,8 @@ class Transport:
         """Make a request.
 
         Prepared without the session, which would ask netrc and the
-        environment anew each time (measured: 1.0 ms of 1.5).
+        environment anew each time (measured: 1.0 ms of 1.5), and without a
+        Request, whose empty parameters cost as much as all the rest.
 
         Raises:
             ProtocolError: The path, of which servers name parts, leads out of
@@ -467,8 +478,9 @@ class Transport:
         written = self._headers(headers or {}, cookies, authorize)
         lent = self.settings.session
         auth = self._login or (lent.auth if lent is not None else None)
+        prepared = requests.PreparedRequest()
         with translated():
-            return requests.Request(
+            prepared.prepare(
                 method,
                 self.base_url + path,
                 headers=written,
@@ -477,7 +489,8 @@ class Transport:
                 data=data,
                 files=files,
                 auth=None if "Authorization" in written else auth,
-            ).prepare()
+            )
+        return prepared
 
     def _headers(
         self, headers: Mapping[str, str], cookies: Mapping[str, str], authorize: bool

@@ -18,6 +18,7 @@ from conftest import wait_until
 from c4ai_clients import (
     H2O,
     AuthError,
+    AutonomousAI,
     C4AICommand,
     C4AIError,
     CancelledError,
@@ -31,6 +32,7 @@ from c4ai_clients import (
     TimedOutError,
     Timeout,
     UsageError,
+    clocks,
 )
 from c4ai_clients.emulator import Answer, Emulator
 
@@ -136,6 +138,19 @@ def test_answer__endless_informational_ones() -> None:
     with peers.listening(peers.answering(early)) as address, client_of(address) as client:
         with pytest.raises(C4AIError):
             client.models()
+
+
+def test_answer__content_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is bounded is what comes without content: neither a long reply nor a file is."""
+    monkeypatch.setattr(clocks, "_BARREN", 1 << 20)
+    chunk = json.dumps({"choices": [{"delta": {"content": "x" * 99}}]})
+    events = f"data: {chunk}\n\n" * 30_000 + "data: [DONE]\n\n"
+    handle = peers.routed(
+        {"POST /": peers.http(events.encode()), "GET /": peers.http(events.encode())}, []
+    )
+    with peers.listening(handle) as address, AutonomousAI(f"http://{address}") as client:
+        assert 30_000 * 99 == sum(map(len, client.stream("Hi")))
+        assert events.encode() == client._download("/file", phase="file")
 
 
 @pytest.mark.parametrize("at_once", [True, False])
