@@ -33,6 +33,8 @@ def _settings(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Return the provider and the emulator's settings; the marker nearest to the test wins."""
     settings: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers("chat_emulator"))):
+        if marker.args:
+            raise TypeError(f"the marker takes keywords only: {_MARKER}")
         settings |= marker.kwargs
     return settings.pop("provider", "c4ai-command"), settings
 

@@ -61,9 +61,15 @@ def test_module(chat_client, chat_emulator):
 @pytest.mark.chat_emulator(replies=["one", "two"])
 def test_unasked(chat_client):
     assert "one" == chat_client.chat("Hi").text
+
+
+@pytest.mark.chat_emulator("qwen")
+def test_no_keyword(chat_client):
+    pass
 """
     )
     ran = pytest_in(tmp_path)
 
-    assert "8 passed, 1 error" in ran.stdout
+    assert "8 passed, 2 errors" in ran.stdout
+    assert "ERROR test_all.py::test_no_keyword - TypeError: the marker takes keyw" in ran.stdout
     assert "ERROR test_all.py::test_unasked - AssertionError: 1 scripted replies were" in ran.stdout
