@@ -628,7 +628,7 @@ def test_dask__a_worker_is_killed_and_nothing_is_lost(
 
     assert "done 60 2\n" == ran.stdout, ran.stderr
     assert [f"echo p{i}" for i in range(60)] == texts(output)
-    assert echo.processed <= 60 + 2
+    assert echo.processed <= 60 + 4  # what was under way, or answered and not yet fetched
     keys = {request.headers["authorization"] for request in echo.requests}
     assert 2 <= len(keys) <= 3
 
