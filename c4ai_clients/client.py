@@ -19,7 +19,7 @@ from .conversation import Conversation, Revision
 from .errors import ModelNotFoundError, UsageError
 from .events import Event
 from .messages import FileLike, Messages, parse, split_system, text_of, uploads
-from .retrying import RetryLike
+from .retrying import RetryLike, RetryPolicy
 from .secret import PLAIN_HEADERS, Secret, hidden
 from .stream import Reply, Stream, Turn
 from .transport import Settings, Transport, header_value, proxy_url
@@ -151,11 +151,16 @@ class ChatClient:
         strict: bool = False,
     ) -> None:
         for kind, given in (("header", headers or {}), ("cookie", cookies or {})):
+            if not isinstance(given, Mapping):
+                raise UsageError(f"{kind}s is a dict, not {type(given).__name__}")
             for name, value in given.items():
                 header_value(f"{kind} {name!r}", name)
                 header_value(f"{kind} {name!r}", value)
         if api_key is not None and not callable(api_key):
             header_value("api_key", api_key)
+        # A tenacity.Retrying is known by its verb: tenacity is not imported before it is needed.
+        if retry is not None and not isinstance(retry, RetryPolicy) and not hasattr(retry, "iter"):
+            raise UsageError(f"retry is a RetryPolicy, not {retry!r}: RetryPolicy(attempts=…)")
         self._settings = Settings(
             base_url=Secret(_url(base_url or self.default_url, type(self).__name__)),
             provider=self.provider,
@@ -359,6 +364,8 @@ class ChatClient:
         if given is None:
             name = self.get_model(model) if model else self.model
             return Conversation(self, system=system, model=name or "")
+        if not isinstance(given, Conversation):
+            raise UsageError(f"conversation is a Conversation, not {type(given).__name__}")
         given.check(self)
         given._check_free()
         if given.client is None:

@@ -135,6 +135,8 @@ def _translation(error: Exception) -> C4AIError:
             return link
         chain.append(link)
         link = link.__cause__ or link.__context__
+    if type(error) is OSError and error.errno is None:  # requests', of a file of cert=
+        return UsageError(f"cannot send this: {quote(str(error))}")
     if any(isinstance(link, _USAGE) for link in chain):
         hint = ": pip install 'c4ai-clients[socks]'" if "SOCKS" in str(error) else ""
         return UsageError(f"cannot send this: {quote(str(error))}{hint}")

@@ -70,7 +70,10 @@ def test_client__no_server_of_its_own() -> None:
         {"headers": {"X": "a\r\nb"}},
         {"headers": {"X\n": "a"}},
         {"headers": {"X": 7}},
+        {"headers": [("X", "a")]},
         {"cookies": {"c": "a\n"}},
+        {"cookies": "c=sk"},
+        {"retry": 3},
         {"timeout": 0},
         {"timeout": "1"},
         {"model": ""},
@@ -85,6 +88,21 @@ def test_client__a_setting_that_cannot_be_sent(settings: dict[str, object]) -> N
     with pytest.raises(UsageError) as caught:
         ChatUI("https://chat.test", **settings)  # type: ignore[arg-type]
     assert "sk" not in str(caught.value)
+
+
+def test_client__a_certificate_that_is_not_there() -> None:
+    """A path that leads to no certificate is named, and nothing is tried again."""
+    with ChatUI("https://127.0.0.1:1", cert="/no/certificate") as client:
+        with pytest.raises(UsageError, match="/no/certificate") as caught:
+            client.models()
+
+    assert 1 == caught.value.attempts
+
+
+def test_stream__of_no_conversation() -> None:
+    """An id in the place of a conversation is refused at the call."""
+    with pytest.raises(UsageError, match="not str"):
+        ChatUI("http://127.0.0.1:1").stream("Hi", conversation="66a1")  # type: ignore[arg-type]
 
 
 def test_client__shows_no_secret() -> None:
