@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from . import markup
@@ -28,6 +28,7 @@ __all__ = ["ChatClient", "Model", "Models"]
 
 _LEFT = 'style="text-align: left"'
 _DOWNLOAD_LIMIT = 1 << 30
+_Self = TypeVar("_Self", bound="ChatClient")
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ class ChatClient:
         """Close all connections, after the goodbyes under way."""
         self._transport.close()
 
-    def __enter__(self) -> ChatClient:
+    def __enter__(self: _Self) -> _Self:
         return self
 
     def __exit__(

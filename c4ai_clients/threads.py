@@ -25,7 +25,7 @@ from concurrent import futures
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from .ahead import EVENTS, Ahead, background
 from .errors import C4AIError, CancelledError, UsageError
@@ -288,6 +288,28 @@ class Pool:
             lambda: asked.stream(messages, **options), lambda stream: stream.reply(), lambda: None
         )
 
+    @overload
+    def map(
+        self,
+        prompts: Iterable[Any],
+        *,
+        ordered: bool = True,
+        on_error: Literal["raise"] = "raise",
+        client: _Client | None = None,
+        **options: Any,
+    ) -> Iterator[Reply]: ...
+
+    @overload
+    def map(
+        self,
+        prompts: Iterable[Any],
+        *,
+        ordered: bool = True,
+        on_error: _OnError,
+        client: _Client | None = None,
+        **options: Any,
+    ) -> Iterator[Reply | C4AIError]: ...
+
     def map(
         self,
         prompts: Iterable[Any],
@@ -346,6 +368,16 @@ class Pool:
                 yield first
         finally:
             _cancel(under_way)
+
+    @overload
+    def merge(
+        self, streams: Mapping[_Key, Stream], *, on_error: Literal["raise"] = "raise"
+    ) -> Iterator[tuple[_Key, Event]]: ...
+
+    @overload
+    def merge(
+        self, streams: Mapping[_Key, Stream], *, on_error: _OnError
+    ) -> Iterator[tuple[_Key, Event | C4AIError]]: ...
 
     def merge(
         self, streams: Mapping[_Key, Stream], *, on_error: _OnError = "raise"
