@@ -389,6 +389,21 @@ def test_conversation__goes_on_in_another_process(tmp_path: Path) -> None:
     assert 0o600 == stat.S_IMODE(kept.stat().st_mode)
 
 
+def test_conversation__of_two_at_once_neither_loses_words(tmp_path: Path) -> None:
+    """Where another has written the file meanwhile, its words stay, and it is said."""
+    kept = tmp_path / "sky.json"
+    with chat_ui(replies="answered.", pace=0.2) as emulator:
+        asking = ("chat", "--url", emulator.url("chat-ui"), "--conversation", str(kept))
+        both = at_once([(*asking, "one"), (*asking, "two")])
+
+    assert [0, 2] == sorted(ran.returncode for ran in both)
+    assert {b"answered.\n"} == {ran.stdout for ran in both}
+    won, lost = sorted(both, key=lambda ran: ran.returncode)
+    assert "written by somebody else" in sentence(lost)
+    said = json.loads(kept.read_text())["messages"]
+    assert [won.args[-1], "answered."] == [message["content"] for message in said]
+
+
 def test_conversation__no_key_goes_to_a_server_that_only_the_file_names(tmp_path: Path) -> None:
     """A key of the environment's is not sent where nobody said that it should go."""
     kept = tmp_path / "sky.json"

@@ -38,7 +38,7 @@ from .servers import (
     sources,
     targets,
 )
-from .talk import Session, Talk
+from .talk import Session, Talk, state_of
 from .terminal import is_terminal, one_line, set_streams, show_log, tell
 
 __all__ = ["commands", "run"]
@@ -161,12 +161,13 @@ def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
     talks = not prompt and is_terminal(sys.stdin)
     question = "" if talks else _question(prompt)
     path = given["path"]
-    saved = Conversation.load(path) if path and os.path.exists(path) else None
+    seen = state_of(path)
+    saved = Conversation.load(path) if seen is not None else None
     if path and not os.access(os.path.dirname(path) or ".", os.W_OK):
         raise UsageError(f"cannot write {path}: is its directory there, and yours?")
     screen = Screen(given["no_stream"], given["as_json"], spins=not given["verbose"])
     with connected(ctx, saved, screen.words) as client:
-        session = Session(client, screen, path, local=given["local"])
+        session = Session(client, screen, path, seen, local=given["local"])
         named = sources(ctx)[0].get("model")
         session.next = {"model": named, "system": given["system"], "files": given["files"]}
         if saved is not None:

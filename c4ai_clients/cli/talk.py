@@ -20,7 +20,7 @@ from .screen import Screen
 from .servers import LOCAL
 from .terminal import tell
 
-__all__ = ["Session", "Talk"]
+__all__ = ["Session", "Talk", "state_of"]
 
 _KEPT_LINES = 2000
 _FENCE = '"""'
@@ -33,12 +33,15 @@ class Session:
 
     Attributes:
         path: The file that the conversation is kept in.
+        seen: The state of that file, as :func:`state_of` tells, when the
+            conversation was last read from it or written to it.
         next: What the next question takes beside its text.
     """
 
     client: ChatClient
     screen: Screen
     path: str | None = None
+    seen: object = None
     local: bool = False
     conversation: Conversation | None = None
     next: Mapping[str, Any] = field(default_factory=dict)
@@ -64,8 +67,27 @@ class Session:
             # One that another model began is empty until that has answered.
             if self.conversation is not None and stream.conversation.messages:
                 self.conversation = stream.conversation
-                if self.path:
-                    written(self.path, self.conversation.save)
+                self.keep()
+
+    def keep(self) -> None:
+        """Write the conversation to its file, if that is as it was left here."""
+        if self.path and self.conversation is not None:
+            if state_of(self.path) != self.seen:
+                raise UsageError(
+                    f"{self.path} has been written by somebody else, whose words are left there: "
+                    "this turn is not kept. In a talk, /save FILE keeps it"
+                )
+            written(self.path, self.conversation.save)
+            self.seen = state_of(self.path)
+
+
+def state_of(path: str | None) -> object:
+    """Return what is another after each writing of a file, None where there is none."""
+    try:
+        told = os.stat(path or "")
+    except OSError:
+        return None
+    return told.st_ino, told.st_mtime_ns
 
 
 def written(path: str, write: Callable[[str], _Written]) -> _Written:
@@ -196,7 +218,7 @@ class Talk:
             written(path, self._export)
         else:
             written(path, self._conversation.save)
-            self._session.path = path
+            self._session.path, self._session.seen = path, state_of(path)
         self._screen.note(f"saved in {path}")
 
     def do_new(self, _: str) -> None:
