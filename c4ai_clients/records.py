@@ -78,22 +78,24 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Ledger]:
     """Give a batch's output, new or as an earlier run left it, to this run alone.
 
     Raises:
-        UsageError: Another run writes it, or it holds something else.
+        UsageError: Another run writes it, it cannot be written, or it holds
+            something else.
     """
     try:
         import filelock
     except ModuleNotFoundError as error:
         raise UsageError("a batch needs more: pip install 'c4ai-clients[batch]'") from error
-    name = os.path.realpath(path)
-    try:
-        with filelock.FileLock(name + ".lock", timeout=0):
+    name, shown = os.path.realpath(path), os.fspath(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(filelock.FileLock(name + ".lock", timeout=0))
             handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            try:
-                yield Ledger(handle, os.fspath(path))
-            finally:
-                os.close(handle)
-    except filelock.Timeout as error:
-        raise UsageError(f"another run writes {os.fspath(path)}: wait for its end") from error
+        except filelock.Timeout as error:
+            raise UsageError(f"another run writes {shown}: wait for its end") from error
+        except OSError as error:
+            raise UsageError(f"cannot write {shown}: {error.strerror}") from error
+        stack.callback(os.close, handle)
+        yield Ledger(handle, shown)
 
 
 class Ledger:

@@ -326,6 +326,8 @@ def test_batch__a_file_of_something_else_is_left_alone(
     assert there == output.read_bytes()
     with pytest.raises(UsageError, match="is no file"):
         run_batch(["a"], "/dev/null", client)
+    with pytest.raises(UsageError, match=f"cannot write {output.parent}: Is a directory"):
+        run_batch(["a"], output.parent, client)
 
 
 def test_read_batch__a_later_line_wins(output: Path) -> None:

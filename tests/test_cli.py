@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -392,7 +393,14 @@ def test_conversation__goes_on_in_another_process(tmp_path: Path) -> None:
 def test_conversation__of_two_at_once_neither_loses_words(tmp_path: Path) -> None:
     """Where another has written the file meanwhile, its words stay, and it is said."""
     kept = tmp_path / "sky.json"
-    with chat_ui(replies="answered.", pace=0.2) as emulator:
+    both_asked = threading.Barrier(2, timeout=SECONDS)
+
+    def answer(_: str) -> str:
+        """Answer the second when the first is in the file."""
+        first = both_asked.wait() == 0
+        return "answered." if first or wait_until(kept.exists, SECONDS) else "too early."
+
+    with chat_ui(replies=answer) as emulator:
         asking = ("chat", "--url", emulator.url("chat-ui"), "--conversation", str(kept))
         both = at_once([(*asking, "one"), (*asking, "two")])
 
@@ -552,12 +560,14 @@ def test_terminal__shows_the_place_in_the_queue() -> None:
 
 
 def test_models__one_a_line() -> None:
-    """Into a pipe go the names that a server lists, and nothing else."""
-    with chat_ui(models=["one", "org/two"]) as emulator:
+    """Into a pipe go the names that a server lists, or, beside it, that there are none."""
+    with Emulator(("chat-ui", "gradio"), models=["one", "org/two"]) as emulator:
         ran = c4ai("models", "--url", emulator.url("chat-ui"))
+        none = c4ai("models", "--provider", "gradio", "--url", emulator.url("gradio"))
 
-    assert b"one\norg/two\n" == ran.stdout
-    assert b"" == ran.stderr
+    assert (b"one\norg/two\n", b"") == (ran.stdout, ran.stderr)
+    assert "gradio lists no models" in sentence(none)
+    assert (b"", 0) == (none.stdout, none.returncode)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

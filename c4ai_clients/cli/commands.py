@@ -192,6 +192,8 @@ def models(ctx: click.Context, /, **given: Any) -> None:
         if given["local"]:
             tell(LOCAL)
         listed = client.models()
+    if not listed:
+        tell(f"{client.provider} lists no models: its server has one, or does not say")
     for model in listed:
         words = f"  ({model.label})" if model.label not in ("", model.id) else ""
         print(one_line(model.id + (words if is_terminal(sys.stdout) else "")), flush=True)
