@@ -43,7 +43,8 @@ class Comparison(dict[str, Answer]):
 
     def __str__(self) -> str:
         return "\n\n".join(
-            f"{label} ({_times(each)})\n{_state(each) or each.text}" for label, each in self.items()
+            "\n".join(filter(None, [f"{label} ({_times(each)})", each.text, _state(each)]))
+            for label, each in self.items()
         )
 
     def _repr_html_(self) -> str:
@@ -219,9 +220,11 @@ def _times(answer: Answer) -> str:
 
 def _written(stream: Stream) -> Reply:
     """Write an answer to standard output as it comes."""
-    for piece in stream:
-        _write(piece)
-    _write("\n")
+    try:
+        for piece in stream:
+            _write(piece)
+    finally:
+        _write("\n")
     return stream.reply()
 
 

@@ -14,6 +14,7 @@ from conftest import wait_until
 from kernels import Kernel, Message
 
 from c4ai_clients import (
+    H2O,
     ChatUI,
     Conversation,
     Gradio,
@@ -370,16 +371,19 @@ def test_show__takes_a_stream_only() -> None:
 def test_compare__elsewhere_writes_the_answers(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outside a notebook each answer follows its label; a failure stands in its place."""
+    """Outside a notebook each answer follows its label, and behind what came why no more did."""
     quick = RetryPolicy.none()
-    with ChatUI(emulator.url("chat-ui"), retry=quick) as good:
-        with Gradio("http://127.0.0.1:9", retry=quick) as bad:
-            compared = compare("Hi", {"good": good, "bad": bad})
+    with Emulator("h2o", replies=lambda _: reply_to("failing")) as breaking:
+        with ChatUI(emulator.url("chat-ui"), retry=quick) as good, H2O(breaking.url("h2o")) as bad:
+            with Gradio("http://127.0.0.1:9", retry=quick) as dead:
+                compared = compare("Hi", {"good": good, "bad": bad, "dead": dead})
 
     written = capsys.readouterr().out
     assert isinstance(compared, Comparison)
     assert compared["good"].text in written
     assert "Not complete: ConnectError" in written
+    assert f"\n{compared['bad'].text}\nNot complete: ModelError" in written
+    assert compared["bad"].text.startswith("It is")
 
 
 def test_tour__runs_and_keeps_one_output_an_answer() -> None:

@@ -128,19 +128,8 @@ def commands(ctx: click.Context) -> None:
 @server_options
 @model_option("Which model; c4ai models lists them.")
 @option("--system", help="The system prompt.")
-@option(
-    "--conversation",
-    "path",
-    type=click.Path(),
-    help="A file to keep the conversation in, and to go on from.",
-)
-@option(
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(),
-    help="A file to send along; may be repeated.",
-)
+@option("--conversation", "path", type=click.Path(), help=_KEPT)
+@option("--file", "files", multiple=True, type=click.Path(), help=_SENT)
 @option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @option("--json", "as_json", is_flag=True, help="Print the whole reply as a line of JSON.")
 @click.pass_context
