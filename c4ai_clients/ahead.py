@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from .errors import C4AIError, CancelledError, UsageError
 from .events import Event, Finish
+from .pieces import Pieces
 from .stream import Reply, Stream
 
 __all__ = ["Ahead", "background"]
@@ -97,7 +98,7 @@ class _Background(Stream):
     def __init__(self, stream: Stream, ahead: int) -> None:
         super().__init__(stream._turn, stream._open)
         self.done = stream.done
-        self._pieces = list(stream._pieces)
+        self._said = Pieces(stream.text)  # what was read ahead is in the turn already
         self._stream = stream
         self._read: Ahead[None] = Ahead()
         self._taking = threading.Lock()

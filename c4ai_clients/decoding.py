@@ -335,6 +335,8 @@ class Halves:
 
     def join(self, text: str) -> str:
         """Return *text*, with the half kept from before and without its own last."""
+        if text.isascii() and not self._half:
+            return text
         if self._half:
             text = (
                 (self._half + text)

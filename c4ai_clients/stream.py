@@ -37,6 +37,7 @@ from .events import (
     Usage,
 )
 from .messages import Message, Upload, text_of
+from .pieces import Pieces
 from .secret import withhold
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Turn:
         begun: What there is already of an answer that goes on.
         done: Whether its reply is complete; set by the stream.
         skipped: Lines of the answer that were no records and were passed over.
+        said: What has been given of the answer's text; written by the stream.
+        thought: What has been given of its reasoning.
     """
 
     call: Call
@@ -83,6 +86,8 @@ class Turn:
     begun: str = ""
     done: bool = False
     skipped: int = 0
+    said: Pieces = field(default_factory=Pieces)
+    thought: Pieces = field(default_factory=Pieces)
 
     @property
     def prompt(self) -> str:
@@ -189,7 +194,7 @@ class Stream:
         self._tailing = False
         self._settled = False
         self._error: BaseException | None = None
-        self._pieces: list[str] = []
+        self._said = turn.said
         self._ahead: deque[Event] = deque()
         self._seen: list[Event] = []
         self._finish = Finish()
@@ -229,7 +234,7 @@ class Stream:
     @property
     def text(self) -> str:
         """What has been given of the answer so far."""
-        return "".join(self._pieces)
+        return self._said.text()
 
     def cancel(self) -> None:
         """Hang up, from any thread, at any moment; a complete reply stays complete.
@@ -289,7 +294,10 @@ class Stream:
                     self._call.fresh = True
                     if not self._first:
                         self._first = monotonic()
-                    self._pieces.append(event.text)
+                    said = self._said
+                    said.append(event.text)
+                    if len(said) > said.most:
+                        said.pack()
                     return event  # type: ignore[no-any-return]
                 return self._noted(event)
         except ValueError as error:
@@ -319,6 +327,8 @@ class Stream:
         if isinstance(event, _CONTENT):
             self._call.fresh = True
             self._first = self._first or monotonic()
+            if isinstance(event, Reasoning):
+                self._turn.thought.add(event.text)
         elif isinstance(event, Queued):
             self._call.queued((event.position, event.size))
         elif isinstance(event, Status) and event.status == "started":
@@ -327,7 +337,7 @@ class Stream:
 
     def _given(self, event: Event) -> Event:
         if type(event) is Text:
-            self._pieces.append(event.text)
+            self._said.add(event.text)
         elif isinstance(event, _KEPT):
             self._seen.append(event)
         return event

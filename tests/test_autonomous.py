@@ -43,6 +43,7 @@ from c4ai_clients.events import (
     Unknown,
     Usage,
 )
+from c4ai_clients.providers import autonomous
 from c4ai_clients.providers.autonomous import AutonomousAI, _read
 
 URL = "https://autonomous.test"
@@ -720,6 +721,32 @@ _chunk = st.fixed_dictionaries(
 )
 
 
+_plain_chunk = st.fixed_dictionaries(
+    {
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "delta": st.fixed_dictionaries(
+                        {"content": st.sampled_from(["a", "b", "", "\ud83d", "\ude00", None, 7])}
+                    )
+                },
+                optional={
+                    "index": st.sampled_from([0, 1, None, "0", False]),
+                    "finish_reason": st.sampled_from([None, "", "stop", 7]),
+                },
+            ),
+            min_size=1,
+            max_size=2,
+        )
+    },
+    optional={
+        "usage": st.sampled_from([None, {}, {"prompt_tokens": 1}, 0]),
+        "finish_reason": st.sampled_from([None, "", "stop", 7]),
+        "error": st.sampled_from([None, "", "E"]),
+    },
+)
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.lists(_chunk, max_size=3), st.booleans())
 def test_read__any_json_is_events_or_our_error(chunks: list[Any], single: bool) -> None:
@@ -805,3 +832,22 @@ def test_answers__an_error_that_says_done_spoils_no_later_reply() -> None:
         with pytest.raises(ModelError):
             client.chat("one")
         assert "" == client.chat("two").text
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(_plain_chunk, min_size=1, max_size=3))
+def test_read__the_short_way_gives_what_the_long_one_gives(chunks: list[Any]) -> None:
+    """A chunk that is only text means the same, whichever way it is read."""
+
+    def told() -> list[Any]:
+        events: list[Any] = []
+        try:
+            events.extend(_read(copy.deepcopy(chunks)))
+        except C4AIError as error:
+            events.append((type(error), str(error)))
+        return events
+
+    short = told()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(autonomous, "_only_text", lambda chunk: None)
+        assert told() == short

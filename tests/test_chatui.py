@@ -32,7 +32,7 @@ from c4ai_clients import (
 from c4ai_clients.decoding import jsonl
 from c4ai_clients.emulator import Answer, Emulator
 from c4ai_clients.events import File, Finish, Reasoning, Started, Text, Title, Unknown
-from c4ai_clients.providers.chatui_updates import Given, read
+from c4ai_clients.providers.chatui_updates import read
 from c4ai_clients.stream import Stream
 
 HOSTILE = [
@@ -589,7 +589,7 @@ def test_recorded__text_is_the_servers_own(exchange: Exchange) -> None:
     ]
     stream = Stream(
         stream_of()._turn,
-        lambda turn: read(jsonl(chunk for _, chunk in exchange.chunks), no_file, Given()),
+        lambda turn: read(jsonl(chunk for _, chunk in exchange.chunks), no_file, str),
     )
     if not finals:
         with pytest.raises(ENDED[exchange.end]):

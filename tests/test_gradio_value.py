@@ -127,6 +127,35 @@ def test_changes__pieces_are_a_prefix_of_the_text_or_it_was_rewritten(
             assert found.text == given_so_far
 
 
+_odd = st.sampled_from([None, -1, 0, 1, "append", "delete", "replace", "", "x", "é|"])
+_places = st.sampled_from([[0, 1], [0, 0], [], [0], [0, 2], [False, 1], None, "01", {"0": 1}])
+_ops = st.sampled_from(["append", "append", "replace"])
+_edits = st.one_of(
+    st.lists(st.tuples(_ops, st.just([0, 1]) | _places, _odd).map(list), max_size=2),
+    st.lists(st.lists(_odd | _places, max_size=4) | _odd, max_size=2),
+    _odd,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(_edits, max_size=8))
+def test_changes__the_short_way_gives_what_the_long_one_gives(batches: list[Any]) -> None:
+    """One more piece of the text is the same, whichever way it is read."""
+
+    class Long(Answer):
+        def _appended(self, edits: Any) -> None:
+            return None
+
+    short, long = Answer(), Long()
+    assert short.becomes([["q", "a"]]) == long.becomes([["q", "a"]])
+    for edits in batches:
+        told = short.changes(copy.deepcopy([["append", [0, 1], "b"]]))
+        assert told == long.changes([["append", [0, 1], "b"]])
+        assert short.changes(copy.deepcopy(edits)) == long.changes(copy.deepcopy(edits))
+        assert short.stale == long.stale
+    assert value_of(short) == value_of(long)
+
+
 @pytest.mark.parametrize(("version", "case", "turns"), EDITED)
 def test_changes__recorded_edits_end_at_the_last_value(version: str, case: str, turns: int) -> None:
     """After the recorded edits the value is the one that process_completed tells."""

@@ -284,7 +284,7 @@ def test_future__cancel_of_a_running_one(echo: Emulator, client: AutonomousAI) -
     echo.fail("stall", at=MIDDLE, seconds=60)
     with Pool(client, max_workers=1) as pool:
         running, pending = pool.submit("one"), pool.submit("two")
-        assert wait_until(lambda: running._stream is not None and running._stream._pieces != [])
+        assert wait_until(lambda: running._stream is not None and running._stream.text)
         last = pool.submit("three")
 
         assert running.cancel()

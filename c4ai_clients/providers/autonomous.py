@@ -160,7 +160,9 @@ class AutonomousAI(ChatClient):
     def _chunks(self, turn: Turn, events: Iterable[tuple[str, str]]) -> Iterator[Mapping[str, Any]]:
         """Yield each event's JSON, or ``_DONE``; pass over what is neither."""
         for told, name in events:
-            for data in _records(told):
+            for data in _records(told) if "\n" in told else (told,):
+                if not data or data.isspace():
+                    continue
                 try:
                     chunk = _DONE if data.strip() == "[DONE]" else loads(data)
                 except ProtocolError as error:
@@ -246,11 +248,8 @@ def _single(body: dict[str, Any]) -> dict[str, Any]:
 
 def _records(data: str) -> list[str]:
     """Return an event's records; some servers leave out the blank line between two."""
-    if "\n" in data:
-        rows = data.split("\n")
-        if all(row[:1] in ("{", "[") for row in rows):
-            return rows
-    return [data] if data and not data.isspace() else []
+    rows = data.split("\n")
+    return rows if all(row[:1] in ("{", "[") for row in rows) else [data]
 
 
 def _read(chunks: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
@@ -295,7 +294,7 @@ def _only_text(chunk: Mapping[str, Any]) -> str | None:
         return None
     if chunk.get("error") or chunk.get("usage") is not None or choice.get("index", 0) != 0:
         return None
-    return None if _reason(chunk, choice) else text
+    return None if chunk.get("finish_reason") or choice.get("finish_reason") else text
 
 
 def _choice(chunk: Mapping[str, Any]) -> dict[str, Any]:

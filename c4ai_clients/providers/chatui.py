@@ -45,7 +45,7 @@ from ..messages import FileLike, Message, Messages, as_prompt, image_upload, ima
 from ..stream import Stream, Turn
 from .chatui_server import Server, refusal
 from .chatui_tree import Branch, final_text, messages_of, root_of
-from .chatui_updates import Given, Thinking, beyond, read
+from .chatui_updates import Thinking, beyond, read
 
 if TYPE_CHECKING:
     from ..transport import Answer
@@ -233,20 +233,19 @@ class ChatUI(ChatClient):
             self._create(turn)
         yield Started(conversation)
         data = self._question(turn, begins)
-        given = Given()
         try:
             try:
-                yield from self._asked(turn, data, given)
+                yield from self._asked(turn, data)
             except IncompleteReplyError as error:
                 if turn.done or not turn.options["resume"] or not self._server.goes_on(call):
                     raise
-                yield from self._resumed(turn, data, given, error)
+                yield from self._resumed(turn, data, error)
         except _LEFT:
             if not turn.done:
                 self._stop(turn, data)
             raise
 
-    def _asked(self, turn: Turn, data: dict[str, Any], given: Given) -> Iterator[Event]:
+    def _asked(self, turn: Turn, data: dict[str, Any]) -> Iterator[Event]:
         """Post the message, and once more where the server has not taken it."""
         for again in (True, False):
             answered = False
@@ -254,7 +253,7 @@ class ChatUI(ChatClient):
                 with self._posted(turn, data) as answer:
                     answered = True
                     updates = jsonl(answer.chunks())
-                    yield from read(updates, self._file(turn), given, self._thinking(turn))
+                    yield from read(updates, self._file(turn), turn.said.text, self._thinking(turn))
                 return
             except IncompleteReplyError:
                 if answered or not again or self._heard(turn):
@@ -419,7 +418,7 @@ class ChatUI(ChatClient):
                 )
 
     def _resumed(
-        self, turn: Turn, data: dict[str, Any], given: Given, error: IncompleteReplyError
+        self, turn: Turn, data: dict[str, Any], error: IncompleteReplyError
     ) -> Iterator[Event]:
         """Give the rest of an answer that was cut, without a gap or a repeat.
 
@@ -430,12 +429,12 @@ class ChatUI(ChatClient):
             IncompleteReplyError: The server does not have it; *error* itself.
         """
         try:
-            yield from self._streamed_again(turn, data, given)
+            yield from self._streamed_again(turn, data)
         except (StatusError, ProtocolError, IncompleteReplyError):
             if not turn.done:
-                yield from self._saved(turn, given, error)
+                yield from self._saved(turn, error)
 
-    def _streamed_again(self, turn: Turn, data: dict[str, Any], given: Given) -> Iterator[Event]:
+    def _streamed_again(self, turn: Turn, data: dict[str, Any]) -> Iterator[Event]:
         with self._transport.open(
             turn.call,
             "GET",
@@ -446,13 +445,13 @@ class ChatUI(ChatClient):
             authorize=False,
         ) as answer:
             updates = (loads(data) for data, name in sse(answer.chunks()) if name == "update")
-            events = read(updates, self._file(turn), Given(), self._thinking(turn))
-            yield from beyond(events, given)
+            events = read(updates, self._file(turn), turn.said.text, self._thinking(turn))
+            yield from beyond(events, turn.said.text(), turn.thought.text())
         if not turn.done:
             raise IncompleteReplyError("the answer did not become complete")
 
-    def _saved(self, turn: Turn, given: Given, error: IncompleteReplyError) -> Iterator[Event]:
-        idle, before = turn.call.timeout.idle, given.text()
+    def _saved(self, turn: Turn, error: IncompleteReplyError) -> Iterator[Event]:
+        idle, before = turn.call.timeout.idle, turn.said.text()
         end = None if idle is None else monotonic() + idle
         branch = Branch(turn.conversation.state)
         while end is None or monotonic() < end:

@@ -27,25 +27,13 @@ from ..events import (
     Unknown,
 )
 
-__all__ = ["Given", "Thinking", "beyond", "read"]
-
-
-class Given:
-    """What has been given of an answer: the pieces of its text and of its reasoning."""
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.reasoning: list[str] = []
-
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(self.pieces)
+__all__ = ["Thinking", "beyond", "read"]
 
 
 def read(
     updates: Iterable[dict[str, Any]],
     file: Callable[[str, str, str], File],
-    given: Given,
+    given: Callable[[], str],
     thinking: Thinking | None = None,
 ) -> Iterator[Event]:
     """Turn a reply's updates into events.
@@ -53,7 +41,7 @@ def read(
     Args:
         updates: The JSON lines.
         file: Makes the event of a file, from sha, name and mime.
-        given: Takes note of what is given.
+        given: Tells the text that has been given so far.
         thinking: Parts inline reasoning from the text, where that is wanted.
     """
     halves = Halves()
@@ -63,21 +51,19 @@ def read(
             # Tokens are padded to 16 units with NULs, to hide their length.
             text = halves.join(update["token"].rstrip("\0"))
             if thinking is not None:
-                yield from thinking.parted(text, given)
+                yield from thinking.parted(text)
             elif text:
-                given.pieces.append(text)
                 yield Text(text)
         elif kind == "stream" and update.get("token") is not None:
             raise ProtocolError(f"expected text, got: {quote(update)}")
         elif kind == "status" and update.get("status") == "error":
-            raise ModelError(_failure(update, given.text()))
+            raise ModelError(_failure(update, given()))
         elif kind == "status" and isinstance(update.get("status"), str):
             yield Status(update["status"], string(update.get("message")))
         elif kind == "title" and isinstance(update.get("title"), str):
             yield Title(update["title"])
         elif kind == "reasoning" and subtype == "stream" and isinstance(update.get("token"), str):
             if update["token"]:
-                given.reasoning.append(update["token"])
                 yield Reasoning(update["token"])
         elif kind == "reasoning" and subtype == "status":
             yield Status("reasoning", string(update.get("status")))
@@ -92,9 +78,8 @@ def read(
             yield Status("router", " ".join(filter(None, told)))
         elif kind == "finalAnswer":
             if thinking is not None:
-                yield from thinking.parted(halves.rest(), given, last=True)
+                yield from thinking.parted(halves.rest(), last=True)
             elif rest := halves.rest():
-                given.pieces.append(rest)
                 yield Text(rest)
             yield _finish(update, thinking)
         elif isinstance(kind, str):
@@ -172,12 +157,11 @@ class Thinking:
         self._tag = "<think>"  # the one that is looked for; "" when all is text
         self._held = ""
 
-    def parted(self, text: str, given: Given, *, last: bool = False) -> Iterator[Event]:
+    def parted(self, text: str, *, last: bool = False) -> Iterator[Event]:
         """Yield a token's reasoning and text; half a tag waits for its other half.
 
         Args:
             text: The token.
-            given: Takes note of what is given.
             last: Whether nothing follows.
         """
         text = self._held + text
@@ -197,7 +181,6 @@ class Thinking:
                 keep = next((n for n in range(7, 0, -1) if before.endswith(self._tag[:n])), 0)
                 before, self._held = before[: len(before) - keep], before[len(before) - keep :]
             if before:
-                given.reasoning.append(before)
                 yield Reasoning(before)
             if not found:
                 return
@@ -207,7 +190,6 @@ class Thinking:
             if text:
                 self._tag = ""
         if text:
-            given.pieces.append(text)
             yield Text(text)
 
     @staticmethod
@@ -216,13 +198,12 @@ class Thinking:
         return re.sub(r"^\s*<think>.*?(</think>\s*|$)", "", final, count=1, flags=re.DOTALL)
 
 
-def beyond(events: Iterable[Event], given: Given) -> Iterator[Event]:
-    """Yield what *events*, which begin anew, have beyond what was given before.
+def beyond(events: Iterable[Event], text: str, reasoning: str) -> Iterator[Event]:
+    """Yield what *events*, which begin anew, have beyond the *text* and *reasoning* given before.
 
     Raises:
         IncompleteReplyError: They tell another answer than the one given.
     """
-    text, reasoning = given.text(), "".join(given.reasoning)
     told = thought = 0
     for event in events:
         if isinstance(event, (Text, Reasoning)):

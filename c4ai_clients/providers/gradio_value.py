@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..events import Event, Reasoning, Text
+from ..pieces import Pieces
 
 __all__ = ["Answer", "Found", "files_in", "held", "read"]
 
@@ -193,7 +194,7 @@ class Growing:
     """
 
     def __init__(self) -> None:
-        self._given: list[str] = []
+        self._given = Pieces()
         self._size = 0
         self._agreed: int | None = 0
         self._held = ""
@@ -202,8 +203,8 @@ class Growing:
     def becomes(self, text: str) -> str:
         """Return what is new where the whole is *text* now."""
         text, self._half = _whole(text)
-        given = "".join(self._given)
-        self._given = [given]  # joined once, however often a whole text comes
+        given = self._given.text()
+        self._given = Pieces(given)  # joined once, however often a whole text comes
         if not text.startswith(given):
             self._agreed = len(text) if given.startswith(text) else None
             self._held = ""
@@ -215,7 +216,7 @@ class Growing:
         if self._agreed is None:
             return ""
         if self._agreed < self._size:
-            return self.becomes("".join(self._given)[: self._agreed] + self._half + piece)
+            return self.becomes(self._given.text()[: self._agreed] + self._half + piece)
         if self._half or not piece.isascii():
             piece, self._half = _whole(self._half + piece)
         return self._give(self._held + piece)
@@ -228,7 +229,7 @@ class Growing:
             piece = _bare(rest)
             self._held = rest[len(piece) :]
         if piece:
-            self._given.append(piece)
+            self._given.add(piece)
             self._size += len(piece)
         self._agreed = self._size
         return piece
@@ -266,9 +267,10 @@ class Answer:
         self._value: Any = None
         self._found = Found()
         self._text, self._thought = Growing(), Growing()
-        self._loose: dict[Path, list[str]] = {}
-        # Where the answer's text was appended to last, as edits write it.
+        self._loose: dict[Path, Pieces] = {}
+        # Where the answer's text was appended to last, as edits write it, and its pieces.
         self._growing: list[Any] | None = None
+        self._grown = Pieces()
 
     def becomes(self, value: Any) -> list[Event]:
         """Return what is new in a full value."""
@@ -296,7 +298,7 @@ class Answer:
                 if op == "append":
                     self._append(where, value)
                     if not moved and where == self._found.path:
-                        self._growing = list(where)
+                        self._growing, self._grown = list(where), self._loose[where]
                         news += _news(Text, self._text.grows(value))
                         continue
                     if not moved and where == self._found.thought_path:
@@ -324,7 +326,10 @@ class Answer:
         piece = edit[2]
         if type(piece) is not str:
             return None
-        self._loose[tuple(self._growing)].append(piece)
+        grown = self._grown
+        grown.append(piece)
+        if len(grown) > grown.most:
+            grown.pack()
         return piece
 
     def _append(self, path: Path, piece: Any) -> None:
@@ -336,13 +341,13 @@ class Answer:
                 value = _child(value, step)
             if not isinstance(value, str):
                 raise TypeError("only text can be appended to")
-            self._loose[path] = [value]
-        self._loose[path].append(piece)
+            self._loose[path] = Pieces(value)
+        self._loose[path].add(piece)
 
     def _settle(self) -> None:
         """Put the appended pieces where they belong."""
         for path, pieces in self._loose.items():
-            self._value = _edited(self._value, "replace", path, "".join(pieces))
+            self._value = _edited(self._value, "replace", path, pieces.text())
         self._forget_loose()
 
     def _forget_loose(self) -> None:
