@@ -433,8 +433,9 @@ class Transport:
         # Not Session.send, which keeps cookies and looks at the environment each time.
         adapter = session.get_adapter(str(prepared.url))
         response = adapter.send(prepared, stream=True, **self._environment)
-        if self.tap is not None:
-            self.tap(prepared, response, call.withheld)
+        tap = self.tap  # once: a recording may end in another thread
+        if tap is not None:
+            tap(prepared, response, call.withheld)
         clocked: Clocked | None = self._current.socket
         if clocked is not None:
             return Answer(call, response, lambda: clocked.release(call), clocked)

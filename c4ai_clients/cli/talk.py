@@ -214,6 +214,8 @@ class Talk:
         path = os.path.expanduser(path) or self._session.path or ""
         if not path:
             raise UsageError("in which file? /save FILE")
+        if path != self._session.path and os.path.lexists(path):
+            raise UsageError(f"{path} is there already: name a new file")
         if path.endswith(".md"):
             written(path, self._export)
         else:
