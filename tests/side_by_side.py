@@ -319,7 +319,7 @@ def differences(
         last = record.ended
         translate.host(record.sent.get("host", ""))
         asking = _Asking(
-            translate(url.partition("//")[2]),
+            url.partition("//")[2],
             record.method,
             translate(record.path),
             translate(record.body.decode("latin-1")).encode("latin-1"),
