@@ -197,7 +197,7 @@ class _Run:
                 )
             except futures.CancelledError:
                 raise
-            except Exception as raised:
+            except Exception as raised:  # written down as what came of the prompt
                 if not isinstance(future, Future):
                     raise  # of the executor: it says nothing about the prompt
                 record, error = of_error(asked, raised), raised if self._raises else None

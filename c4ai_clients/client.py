@@ -384,7 +384,7 @@ class ChatClient:
 
     def _events(self, turn: Turn) -> Iterator[Event]:
         """Tell the protocol of one turn, top to bottom."""
-        raise NotImplementedError
+        raise NotImplementedError  # each provider has its own
         yield
 
     def _fetch(self, method: str, path: str, *, phase: str, **how: Any) -> Any:

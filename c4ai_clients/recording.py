@@ -156,7 +156,7 @@ class _Body:
         """Return what has come, and note it."""
         try:
             chunk: bytes = self._raw.read1(*args, **how)
-        except Exception:
+        except Exception:  # whatever ended it is noted, and goes on
             self.end("cut")
             raise
         if chunk:

@@ -244,7 +244,7 @@ def test_fuzz__decoders() -> None:
             body = mutated(chance, chance.choice(STREAMS if way == 2 else sound))
         try:
             check_decoders(chance, body)
-        except Exception as error:
+        except Exception as error:  # whatever it is, say how to have it again
             raise AssertionError(f"FUZZ_SEED={seed}, number {number}: {body[:2000]!r}") from error
 
     assert number > seconds

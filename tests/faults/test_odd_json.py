@@ -402,7 +402,7 @@ def check_all(name: str, chosen: list[tuple[int, Path, str]]) -> None:
     for i, path, way in chosen:
         try:
             ended.add(talk(name).check(i, path, way))
-        except Exception as error:
+        except Exception as error:  # whatever it is, say what made it
             raise AssertionError(f"{name}, record {i}, {path}: {way}") from error
     # Odd things that never break anything, or always, would prove nothing.
     assert {"whole", "ProtocolError"} <= ended
@@ -538,7 +538,7 @@ def check_step(name: str, most: int) -> None:
         except C4AIError as error:
             check_error(error)
             ended.add("error")
-        except Exception as error:
+        except Exception as error:  # whatever it is, say what made it
             raise AssertionError(f"{name}, {path}: {way}") from error
     # The terms and the list of models are not needed for a text.
     assert "whole" in ended
