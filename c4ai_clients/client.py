@@ -225,14 +225,41 @@ class ChatClient:
             timeout=timeout,
         )
 
-    def chat(self, messages: Messages, **options: Any) -> Reply:
+    def chat(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        conversation: Conversation | None = None,
+        files: Iterable[FileLike] = (),
+        timeout: TimeoutLike = None,
+        **options: Any,
+    ) -> Reply:
         """Ask, and return the whole reply; takes what :meth:`stream` takes.
+
+        Args:
+            messages: What to ask.
+            model: Which model.
+            system: The system prompt.
+            conversation: What to go on with.
+            files: What to send along.
+            timeout: For this turn.
+            **options: The provider's own, which its ``stream`` names.
 
         Raises:
             C4AIError: It cannot be sent as asked, or the reply did not become
                 complete; ``partial`` holds what came.
         """
-        return self.stream(messages, **options).reply()
+        return self.stream(
+            messages,
+            model=model,
+            system=system,
+            conversation=conversation,
+            files=files,
+            timeout=timeout,
+            **options,
+        ).reply()
 
     def conversation(self, *, system: str | None = None, model: str | None = None) -> Conversation:
         """Begin a conversation; nothing is sent before its first question.

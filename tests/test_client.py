@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+from typing import Any
 
 import pytest
 import requests
 import responses
 
-from c4ai_clients import C4AICommand, ChatUI, UsageError
+from c4ai_clients import C4AICommand, ChatClient, ChatUI, UsageError
 from c4ai_clients.emulator import Emulator
 
 SECRETS = ("sk-secret", "s3ss10n", "pr0xypw", "t0k3n", "l0g1n")
@@ -103,6 +105,24 @@ def test_stream__of_no_conversation() -> None:
     """An id in the place of a conversation is refused at the call."""
     with pytest.raises(UsageError, match="not str"):
         ChatUI("http://127.0.0.1:1").stream("Hi", conversation="66a1")  # type: ignore[arg-type]
+
+
+def test_chat__names_what_it_hands_to_stream() -> None:
+    """chat() names all that every stream() takes, and hands that and the rest on as given."""
+
+    class Noting(ChatUI):
+        def stream(self, messages: Any, **given: Any) -> Any:
+            noted.append({"messages": messages, **given})
+            raise UsageError("noted")
+
+    noted: list[dict[str, Any]] = []
+    taken = list(inspect.signature(ChatClient.stream).parameters)[1:]
+    given = {name: object() for name in taken} | {"web_search": True}
+    with pytest.raises(UsageError, match="noted"):
+        Noting("http://127.0.0.1:1").chat(**given)
+
+    assert [*taken, "options"] == list(inspect.signature(ChatClient.chat).parameters)[1:]
+    assert [given] == noted
 
 
 def test_client__shows_no_secret() -> None:

@@ -32,7 +32,8 @@ def streams(client: ChatUI) -> None:
     for event in background(stream).events():
         if isinstance(event, Title):
             print(event.title.upper(), pieces)
-    reply: Reply = client.chat("Hi", split_thinking=True)
+    reply: Reply = client.chat("Hi", system="Be brief.", split_thinking=True)
+    client.chat("Hi", system=1)  # type: ignore[arg-type]  # a mistake is seen, as in stream()
     first: float | None = reply.timing.first_token
     print(first)
 
