@@ -108,9 +108,11 @@ class Answers:
         Raises:
             UsageError: There is nobody to ask, or one of them cannot be asked so.
         """
-        asked = dict(clients) if isinstance(clients, Mapping) else _labelled(list(clients))
-        if not asked:
-            raise UsageError("whom to ask? Give at least one client")
+        given = clients.values() if isinstance(clients, Mapping) else clients
+        whom = list(given) if isinstance(given, Iterable) else []
+        if not whom or not all(hasattr(each, "stream") for each in whom):
+            raise UsageError("whom to ask? Give clients: [client, …], or {label: client, …}")
+        asked = dict(clients) if isinstance(clients, Mapping) else _labelled(whom)
         return cls({label: each.stream(messages, **options) for label, each in asked.items()})
 
     def now(self) -> list[Answer]:

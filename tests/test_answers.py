@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from conftest import threads_of_ours
@@ -105,14 +106,19 @@ def test_answers__cancelled_keep_what_came(slow: Emulator) -> None:
 
 
 def test_answers__ask_nobody_where_one_cannot_be_asked(emulator: Emulator) -> None:
-    """A question that one client refuses goes to none, and so does one to nobody."""
+    """A question that one client refuses goes to none."""
     clients = [ChatUI(emulator.url("chat-ui")), AutonomousAI(emulator.url("autonomous"))]
     with pytest.raises(UsageError):
         Answers.ask("Hi", clients, system=7)
-    with pytest.raises(UsageError):
-        Answers.ask("Hi", [])
 
     assert 0 == emulator.processed
+
+
+@pytest.mark.parametrize("whom", [[], None, ["chat-ui"], "chat-ui", ChatUI("http://127.0.0.1:1")])
+def test_answers__of_nobody_say_whom_to_give(whom: Any) -> None:
+    """What is no list and no dict of clients, as one client alone is not, is told what is."""
+    with pytest.raises(UsageError, match=r"^whom to ask\? Give clients: \[client, …\], or "):
+        Answers.ask("Hi", whom)
 
 
 def test_answers__labels_are_as_short_as_tell_them_apart(emulator: Emulator) -> None:
