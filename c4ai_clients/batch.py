@@ -71,7 +71,7 @@ class BatchSummary:
             said.append(f"{self.skipped} were there already")
         if self.failed:
             kinds = ", ".join(f"{number} {name}" for name, number in sorted(self.failed.items()))
-            said.append(f"{sum(self.failed.values())} failed ({kinds})")
+            said.append(f"{sum(self.failed.values())} failed ({kinds}), {self.output} says why")
         if self.tokens:
             said.append(f"{self.tokens} tokens")
         for name, seconds in (("first token", self.first_token), ("reply", self.total)):

@@ -23,6 +23,7 @@ __all__ = ["Asked", "Prompts", "count", "read"]
 Prompts = Union[str, "os.PathLike[str]", Iterable[Union[str, Mapping[str, Any]]]]
 
 _FIELDS = ("id", "prompt", "messages", "system", "model", "options")
+_FORMS = 'write each prompt as a line "…" or {"prompt": "…"}, or make the file a table, .csv'
 _LONGEST_CELL = 1 << 26
 
 
@@ -100,12 +101,16 @@ def _rows(path: str) -> Iterator[Any]:
 
 
 def _lines(path: str, file: Iterable[str]) -> Iterator[Any]:
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                yield UsageError(f"line {number} of {path} is not JSON: {quote(line)}")
+    """Yield what the lines hold; where the first is not JSON, the file is of another kind."""
+    written = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    for place, (number, line) in enumerate(written):
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError):
+            wrong = f"line {number} of {path} is not JSON: {quote(line)}"
+            if place == 0:
+                raise UsageError(f"{wrong}; {_FORMS}") from None
+            yield UsageError(wrong)
 
 
 def _cells(path: str, file: Iterable[str]) -> Iterator[Any]:

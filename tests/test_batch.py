@@ -177,6 +177,20 @@ def test_batch__files(client: AutonomousAI, output: Path, tmp_path: Path) -> Non
         run_batch(table, output, client)
 
 
+def test_batch__of_plain_text_sends_nothing(
+    echo: Emulator, client: AutonomousAI, output: Path, tmp_path: Path
+) -> None:
+    """A file whose first line is not JSON is of another kind: said at once, with what to do."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text('\nWhy is the sky blue?\n"And the sea?"\n')
+    with pytest.raises(UsageError) as caught:
+        run_batch(prompts, output, client)
+
+    assert str(caught.value).startswith(f"line 2 of {prompts} is not JSON: Why is the sky blue?; ")
+    assert 'write each prompt as a line "…"' in str(caught.value)
+    assert 0 == echo.processed
+
+
 def test_batch__an_error_is_a_record(echo: Emulator, client: AutonomousAI, output: Path) -> None:
     """It says class, text and what came, and whether a later run may fare better."""
     echo.fail("cut", at=500)
@@ -189,7 +203,7 @@ def test_batch__an_error_is_a_record(echo: Emulator, client: AutonomousAI, outpu
     assert cut["error"]["partial"].startswith("echo")
     assert "autonomous, message:" in cut["error"]["text"]
     assert [True, True] == [cut["error"]["retry"], refused["error"]["retry"]]
-    assert "2 failed (1 AuthError, 1 IncompleteReplyError)" in str(summary)
+    assert f"2 failed (1 AuthError, 1 IncompleteReplyError), {output} says why" in str(summary)
 
     before = output.read_bytes()
     assert 3 == run_batch(["a", "b", "c"], output, client).skipped
