@@ -168,17 +168,20 @@ def test_bad_input__bytes_that_are_no_text() -> None:
 
 
 def test_serve__says_why_it_cannot_start() -> None:
-    """A port that is taken and a version that is unknown are one sentence."""
+    """A port that is taken, and a setting that is none, are one sentence."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         in_use = c4ai("serve", "--provider", "chat-ui", "--port", port)
-    unknown = c4ai("serve", "--era", "Z")
-    fault = c4ai("serve", "--fault", "cut,at=soon")
+    wrong = (("--era", "Z"), ("--fault", "cut,at=soon"), ("--upstream", "me:pw@nonsense"))
+    unknown, fault, upstream = at_once([("serve", *setting) for setting in wrong])
 
     assert "Address already in use" in in_use.stderr.decode().splitlines()[0]
     assert "'Z'" in sentence(unknown)
     assert "'soon' is no value of at" in sentence(fault)
-    assert [2, 2, 2] == [ran.returncode for ran in (in_use, unknown, fault)]
+    assert "upstream is a URL such as http://localhost:8000/v1, not 'nonsense'" in sentence(
+        upstream
+    )
+    assert [2, 2, 2, 2] == [ran.returncode for ran in (in_use, unknown, fault, upstream)]
 
 
 def test_error__ends_the_line_of_a_partial_answer() -> None:

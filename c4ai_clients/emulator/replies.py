@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from c4ai_clients.emulator.replay import replies as recorded
 
@@ -147,6 +148,8 @@ class Model:
         upstream_model: str | None = None,
     ) -> None:
         """Say where its answers come from."""
+        if upstream is not None:
+            _check_url(upstream)
         self.prompts: list[str] = []
         self._lock = threading.Lock()
         self._seed = seed
@@ -206,6 +209,13 @@ class Model:
         data = json.dumps({**body, "stream": True}).encode()
         request = urllib.request.Request(url, data, headers)
         return Answer(_streamed(request))
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        shown = url.rpartition("@")[2]  # what stands before it may be a password
+        raise ValueError(f"upstream is a URL such as http://localhost:8000/v1, not {shown!r}")
 
 
 def _streamed(request: urllib.request.Request) -> Iterator[str]:
