@@ -2,7 +2,8 @@
 
 Everything that a provider sends passes through :class:`Transport`, so headers,
 cookies, redirects and what is sent again are each decided in one place. Only
-this file, ``connections`` and ``failures`` import requests or urllib3.
+this file, ``http_answer``, ``connections`` and ``failures`` import requests or
+urllib3.
 """
 
 from __future__ import annotations
@@ -28,23 +29,14 @@ from requests.structures import CaseInsensitiveDict
 from . import retrying
 from ._version import __version__
 from .clocks import Call, Clocked, Timeout
-from .connections import Line, TimedAdapter
-from .decoding import parsed
-from .errors import (
-    C4AIError,
-    IncompleteReplyError,
-    ProtocolError,
-    UsageError,
-    quote,
-)
+from .connections import TimedAdapter
+from .errors import C4AIError, ProtocolError, UsageError, quote
 from .failures import page_error, status_error, translated, wants_login
+from .http_answer import JSON_LIMIT, Answer
 from .secret import PLAIN_HEADERS, Secret, hidden, withhold
 
-__all__ = ["Answer", "Settings", "Transport"]
+__all__ = ["Settings", "Transport"]
 
-_PIECE = 1 << 16
-_JSON_LIMIT = 4 << 20
-_ERROR_LIMIT = 1 << 16
 _REDIRECTS = 5
 _GOODBYE = Timeout(total=2)
 _SOCKS = ("socks", "socks4", "socks4a", "socks5", "socks5h")
@@ -68,122 +60,6 @@ class Settings:
     trust_env: bool = True
     session: requests.Session | None = field(default=None, repr=False)
     retry: retrying.RetryLike = None
-
-
-class Answer:
-    """One HTTP answer whose body is read as it comes."""
-
-    def __init__(
-        self,
-        call: Call,
-        response: requests.Response,
-        release: Callable[[], None],
-        sock: Clocked | None = None,
-    ) -> None:
-        self._call = call
-        self._response = response
-        self._release = release
-        self._socket = sock
-        self.status = response.status_code
-
-    def header(self, name: str) -> str:
-        """Return a header's value, or ``""``."""
-        return self._response.headers.get(name) or ""
-
-    @property
-    def content_type(self) -> str:
-        """The media type, in lower case and without parameters."""
-        return self.header("content-type").partition(";")[0].strip().lower()
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body's pieces as they arrive.
-
-        ``read1`` gives what has come; ``iter_content`` and ``iter_lines`` hold
-        it back where the body is not chunked (measured: up to 0.9 s).
-
-        Raises:
-            ProtocolError: It is encoded in a way that cannot be read, or goes
-                on and on without any content.
-        """
-        raw = self._response.raw
-        self._check_encoding()
-        barren = 0
-        with translated():
-            while True:
-                if self._call.fresh:  # the last piece brought content; reading clears it
-                    barren = 0
-                chunk = raw.read1(_PIECE, decode_content=True)
-                if not chunk:
-                    return
-                barren += len(chunk)
-                self._call.check_barren(barren)
-                yield chunk
-
-    def _check_encoding(self) -> None:
-        """Refuse an encoding that urllib3 would hand on as if it were text."""
-        known = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
-        for encoding in self.header("content-encoding").lower().split(","):
-            if encoding.strip() not in known:
-                raise ProtocolError(
-                    f"the answer is encoded as {quote(encoding)}, which nobody asked for "
-                    "and cannot be read here"
-                )
-
-    def read(self, limit: int = _JSON_LIMIT, *, content: bool = False) -> bytes:
-        """Return the whole body.
-
-        Args:
-            limit: How many bytes it may have.
-            content: Whether its bytes are what was asked for, such as a file's.
-
-        Raises:
-            ProtocolError: It is longer than *limit* bytes.
-        """
-        body = bytearray()
-        for chunk in self.chunks():
-            self._call.fresh = content
-            body += chunk
-            if len(body) > limit:
-                raise ProtocolError(f"the answer is longer than {limit:,} bytes")
-        return bytes(body)
-
-    def line(self) -> Line:
-        """Return the connection itself, where the server has switched protocols (101).
-
-        Raises:
-            UsageError: The caller's own adapter has made it, and keeps it.
-        """
-        if self._socket is None:
-            raise UsageError("a session with an adapter of its own cannot switch protocols")
-        # The answer's own reader: it may hold what came right behind the headers.
-        answer: Any = self._response.raw._fp
-        return Line(self._socket, answer.fp)
-
-    def json(self, *, first_line: bool = False, limit: int = _JSON_LIMIT) -> Any:
-        """Return the body, or its first line, as JSON of any type; None where it is empty.
-
-        Raises:
-            ProtocolError: It is no JSON, or longer than *limit* bytes; quotes it.
-        """
-        body = self.read(limit).strip()
-        if first_line:
-            body = body.partition(b"\n")[0]
-        return parsed(body) if body else None
-
-    def beginning(self) -> bytes:
-        """Return what can be read of the body's beginning, for an error's text."""
-        body = bytearray()
-        with contextlib.suppress(IncompleteReplyError, ProtocolError):
-            for chunk in self.chunks():
-                body += chunk
-                if len(body) >= _ERROR_LIMIT:
-                    break
-        return bytes(body[:_ERROR_LIMIT])
-
-    def close(self) -> None:
-        """Hang up, or give the connection back where the body was read to its end."""
-        self._release()
-        self._response.close()
 
 
 Refusal = Callable[[Answer, str], Union[C4AIError, None]]
@@ -264,7 +140,7 @@ class Transport:
         phase: str,
         preparing: bool = True,
         first_line: bool = False,
-        limit: int = _JSON_LIMIT,
+        limit: int = JSON_LIMIT,
         **how: Any,
     ) -> Any:
         """Return the JSON that a request is answered with, None where it is empty.

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "failures": "errors",
     "connections": "clocks errors failures",
     "retrying": "clocks errors",
-    "transport": "_version clocks connections decoding errors failures retrying secret",
+    "http_answer": "clocks connections decoding errors failures",
+    "transport": "_version clocks connections errors failures http_answer retrying secret",
     "markup": "",
     "stream": "clocks conversation errors events markup messages pieces secret",
     "conversation": "client errors markup messages secret stream",
@@ -53,8 +54,8 @@ MAY_IMPORT = {
 }
 # What only these files may import.
 ONLY = {
-    "requests": {"transport", "connections", "failures"},
-    "urllib3": {"transport", "connections", "failures"},
+    "requests": {"transport", "http_answer", "connections", "failures"},
+    "urllib3": {"transport", "http_answer", "connections", "failures"},
     "tenacity": {"retrying"},
     "sseclient": {"decoding"},
     "websocket": {"providers/gradio_websocket"},

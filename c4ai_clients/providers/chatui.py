@@ -48,7 +48,7 @@ from .chatui_tree import Branch, final_text, messages_of, root_of
 from .chatui_updates import Thinking, beyond, read
 
 if TYPE_CHECKING:
-    from ..transport import Answer
+    from ..http_answer import Answer
 
 __all__ = ["C4AICommand", "ChatUI"]
 
