@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import socket
 
-from terminals import Terminal, c4ai
+from terminals import SECONDS, Terminal, c4ai, started
 
 from c4ai_clients.emulator import Emulator
+
+
+def port(server: socket.socket) -> int:
+    return int(server.getsockname()[1])
 
 
 def test_compare__each_answer_under_its_name() -> None:
@@ -52,6 +59,21 @@ def test_compare__a_server_that_is_not_there() -> None:
     assert [to[0], to[1], f"{to[1]}, 2"] == [each["label"] for each in (dead, *fine)]
     assert ["fine."] * 2 == [each["reply"]["text"] for each in fine]
     assert 1 == ran.returncode
+
+
+def test_compare__connects_to_all_at_once_and_can_be_stopped() -> None:
+    """Servers that never answer are all asked what they are beside each other; Ctrl-C ends it."""
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        to = [word for each in silent for word in ("--to", f"http://127.0.0.1:{port(each)}")]
+        with started("compare", *to, "--timeout", "60", "Why?") as process:
+            for each in silent:
+                each.settimeout(SECONDS)
+                stack.enter_context(each.accept()[0])
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=SECONDS)
+
+    assert (130, (b"", b"")) == (process.returncode, said)
 
 
 def test_compare__the_key_goes_to_the_first_alone() -> None:

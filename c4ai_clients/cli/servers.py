@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import click
@@ -37,6 +39,8 @@ __all__ = [
 LOCAL = "the local emulator answers, not a model: it makes its answers up"
 LOCAL_PACE = 0.02
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 def _providers() -> dict[str, type[ChatClient]]:
@@ -208,31 +212,52 @@ def targets(
         named = named or _PROTOCOLS
     if not named:
         raise UsageError("whom to ask? Name each with --to, or say --local")
+    labels = [
+        f"{target}, {alike + 1}" if (alike := named[:at].count(target)) else target
+        for at, target in enumerate(named)
+    ]
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(emulator(_PROTOCOLS, pace=LOCAL_PACE)) if local else None
-        found: dict[str, ChatClient | C4AIError] = {}
-        for target in named:
-            whom, _, model = target.partition("#")
+
+        def client(at: int) -> ChatClient | C4AIError:
+            whom, _, model = named[at].partition("#")
             settings: dict[str, Any] = {
                 "model": model or None,
                 "proxy": None if local else proxy,
                 "timeout": flags.get("timeout"),
-                "api_key": None if found else flags.get("api_key"),
+                "api_key": flags.get("api_key") if at == 0 else None,
             }
-            alike = named[: len(found)].count(target)
-            label = f"{target}, {alike + 1}" if alike else target
-            if not local and re.search("[.:/]", whom):
-                try:
-                    found[label] = stack.enter_context(connect(whom, **settings))
-                except UsageError:
-                    raise
-                except C4AIError as error:
-                    found[label] = error
-            else:
-                kind = _kind(whom, None)
+            if local or not re.search("[.:/]", whom):
                 url = running.url(whom) if running is not None else None
-                found[label] = stack.enter_context(kind(url, trust_env=not local, **settings))
+                return _kind(whom, None)(url, trust_env=not local, **settings)
+            try:
+                return connect(whom, **settings)
+            except UsageError:
+                raise
+            except C4AIError as error:
+                return error
+
+        found = dict(zip(labels, _at_once(client, range(len(named))), strict=True))
+        for each in found.values():
+            if isinstance(each, ChatClient):
+                stack.enter_context(each)
         yield found
+
+
+def _at_once(make: Callable[[_Given], _Made], given: Iterable[_Given]) -> list[_Made]:
+    """Return what *make* makes of each, with a thread for each; Ctrl-C waits for none."""
+
+    def run(future: Future[_Made], each: _Given) -> None:
+        try:
+            future.set_result(make(each))
+        except BaseException as error:  # noqa: BLE001 - handed to who waits
+            future.set_exception(error)
+
+    made: list[Future[_Made]] = []
+    for each in given:
+        made.append(Future())
+        threading.Thread(target=run, args=(made[-1], each), daemon=True).start()
+    return [future.result() for future in made]
 
 
 def _kind(name: str, saved: Conversation | None) -> type[ChatClient]:
