@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,22 @@ if TYPE_CHECKING:
 __all__ = ["chat_client", "chat_emulator"]
 
 _MARKER = "chat_emulator(provider, **settings): what the fixtures of c4ai_clients emulate"
+_PASSED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line("markers", _MARKER)
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Note whether the test itself has passed."""
+    if call.when == "call":
+        item.stash[_PASSED] = call.excinfo is None
+
+
+class _TestFailed(Exception):  # noqa: N818 - it never leaves this file
+    """What it needed not ask for any more is no failure beside its own."""
 
 
 def _settings(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
@@ -45,8 +57,11 @@ def chat_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     from .emulator import Emulator
 
     provider, settings = _settings(request)
-    with Emulator(**{"protocols": (provider,), **settings}) as emulator:
+    running = Emulator(**{"protocols": (provider,), **settings})
+    with contextlib.suppress(_TestFailed), running as emulator:
         yield emulator
+        if not request.node.stash.get(_PASSED, False):
+            raise _TestFailed  # on leaving by an error the emulator has no complaint of its own
 
 
 @pytest.fixture

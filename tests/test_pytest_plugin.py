@@ -37,7 +37,10 @@ def test_example__runs_in_another_project(tmp_path: Path) -> None:
 
 
 def test_fixtures__follow_the_marker(tmp_path: Path) -> None:
-    """The marker says whose client it is and how its server is; the nearest one wins."""
+    """The nearest marker says whose client it is and how its server is.
+
+    Replies left over are an error of a test that passed, and of no other.
+    """
     (tmp_path / "test_all.py").write_text(
         """
 import pytest
@@ -63,6 +66,11 @@ def test_unasked(chat_client):
     assert "one" == chat_client.chat("Hi").text
 
 
+@pytest.mark.chat_emulator(replies=["one", "two"])
+def test_wrong(chat_client):
+    assert "two" == chat_client.chat("Hi").text
+
+
 @pytest.mark.chat_emulator("qwen")
 def test_no_keyword(chat_client):
     pass
@@ -70,6 +78,7 @@ def test_no_keyword(chat_client):
     )
     ran = pytest_in(tmp_path)
 
-    assert "8 passed, 2 errors" in ran.stdout
+    assert "1 failed, 8 passed, 2 errors" in ran.stdout
+    assert "FAILED test_all.py::test_wrong" in ran.stdout
     assert "ERROR test_all.py::test_no_keyword - TypeError: the marker takes keyw" in ran.stdout
     assert "ERROR test_all.py::test_unasked - AssertionError: 1 scripted replies were" in ran.stdout
