@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import stat
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from terminals import Terminal, chat_ui
+
+from c4ai_clients import Conversation, UsageError
+from c4ai_clients.cli.talk import Session, state_of
 
 needs_readline = pytest.mark.skipif(
     not importlib.util.find_spec("readline"), reason="this Python has no readline"
@@ -22,6 +27,27 @@ def typed(terminal: Terminal, *turns: tuple[str, str]) -> None:
         terminal.wait_for("> ")
         terminal.type(keys)
         terminal.wait_for(shown)
+
+
+def test_session__of_many_that_keep_at_once_one_is_kept(tmp_path: Path) -> None:
+    """Where several write one file within a moment, one does, and the others are told."""
+    kept = str(tmp_path / "sky.json")
+    at_once = threading.Barrier(8)
+
+    def keep(number: int) -> str:
+        conversation = Conversation(None, model=f"model-{number}")
+        session = Session(None, None, kept, state_of(kept), conversation=conversation)  # type: ignore[arg-type]
+        at_once.wait()
+        try:
+            session.keep()
+        except UsageError:
+            return ""
+        return conversation.model
+
+    with ThreadPoolExecutor(8) as threads:
+        said = [model for model in threads.map(keep, range(8)) if model]
+
+    assert said == [Conversation.load(kept).model]
 
 
 def test_commands__go_on_in_the_conversation(tmp_path: Path) -> None:

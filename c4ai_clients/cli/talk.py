@@ -72,13 +72,14 @@ class Session:
     def keep(self) -> None:
         """Write the conversation to its file, if that is as it was left here."""
         if self.path and self.conversation is not None:
-            if state_of(self.path) != self.seen:
-                raise UsageError(
-                    f"{self.path} has been written by somebody else, whose words are left there: "
-                    "this turn is not kept. In a talk, /save FILE keeps it"
-                )
-            written(self.path, self.conversation.save)
-            self.seen = state_of(self.path)
+            with _alone_beside(self.path):
+                if state_of(self.path) != self.seen:
+                    raise UsageError(
+                        f"{self.path} has been written by somebody else, whose words are left "
+                        "there: this turn is not kept. In a talk, /save FILE keeps it"
+                    )
+                written(self.path, self.conversation.save)
+                self.seen = state_of(self.path)
 
 
 def state_of(path: str | None) -> object:
@@ -88,6 +89,22 @@ def state_of(path: str | None) -> object:
     except OSError:
         return None
     return told.st_ino, told.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _alone_beside(path: str) -> Iterator[None]:
+    """Hold off who else keeps a conversation in that directory, where the system can.
+
+    The file itself would be the wrong lock: another file takes its place.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):  # Windows, and some file systems
+            import fcntl
+
+            directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+            stack.callback(os.close, directory)
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
 
 
 def written(path: str, write: Callable[[str], _Written]) -> _Written:
