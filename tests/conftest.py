@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,21 @@ sys.addaudithook(_loopback_only)
 # A shell has what it starts with & ignore Ctrl-C, and so would all that we start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What we start imports the package hundreds of times over, and shall not compile it each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A file goes to one worker as a whole, so what takes longest begins first.
+_LONGEST = (
+    "test_real_gradio.py",
+    "test_cli.py",
+    "test_faults.py",
+    "test_fuzz.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: (*_LONGEST, item.path.name).index(item.path.name))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 3.0) -> bool:

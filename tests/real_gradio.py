@@ -1,4 +1,4 @@
-"""Real Gradio apps, run as a process: ``python tests/real_gradio.py qwen PORT``.
+"""Real Gradio apps, run as a process: ``python tests/real_gradio.py qwen PORT [APP PORT…]``.
 
 ``qwen`` has the Qwen2.5 Space's layout, so its listener is number 3 and its
 textbox number 25; ``interface`` is a ``gr.ChatInterface`` that counts turns,
@@ -15,6 +15,7 @@ import inspect
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -254,15 +255,18 @@ def queued(demo: Any) -> Any:
 
 if __name__ == "__main__":
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    app, port = sys.argv[1], int(sys.argv[2])
-    if app == "mounted":
-        mounted(port)
-    else:
-        apps = {"qwen": qwen, "interface": interface, "locked": locked, "multimodal": multimodal}
+    named = dict(zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True))
+    apps = {"qwen": qwen, "interface": interface, "locked": locked, "multimodal": multimodal}
+    for app, port in named.items():
+        if app == "mounted":
+            mounted(port)
+            continue
         queued(apps[app]()).launch(
             server_name="127.0.0.1",
             server_port=port,
             quiet=True,
             share=False,
             auth=LOGIN if app == "locked" else None,
+            prevent_thread_lock=True,
         )
+    threading.Event().wait()

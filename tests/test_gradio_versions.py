@@ -75,13 +75,13 @@ class Apps:
 
     def new(self, app: str) -> Server:
         server = Server(app, python=str(self._python))
-        self._stack.callback(server.stop)
+        self._stack.callback(server.kill)
         return server
 
     def url(self, app: str) -> str:
         if app not in self._running:
             self._running[app] = self.new(app)
-        return self._running[app].wait().url + ("/sub" if app == "mounted" else "")
+        return self._running[app].wait().urls[app] + ("/sub" if app == "mounted" else "")
 
 
 @pytest.fixture(scope="module", params=list(VERSIONS))
@@ -217,10 +217,10 @@ def test_errors(apps: Apps, cell: Cell) -> None:
         assert (600.0, "He") == (spent.value.retry_after, spent.value.partial)
         assert any(isinstance(event, Queued) for event in client.stream("hi").events())
     server = apps.new("qwen")
-    with Qwen(server.wait().url) as client:
+    with Qwen(server.wait().urls["qwen"]) as client:
         stream: Any = client.stream("long")
         next(stream)
-        server.process.kill()
+        server.kill()
         start = time.monotonic()
         with pytest.raises(IncompleteReplyError) as caught:
             list(stream)

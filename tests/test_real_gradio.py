@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -34,65 +35,83 @@ _PATIENCE = 60
 
 
 class Server:
-    """A real app in a process of its own."""
+    """Real apps in a process of their own.
 
-    def __init__(self, app: str, python: str = sys.executable) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
-        self.process = subprocess.Popen(
-            [python, "-W", "ignore", str(APPS), app, str(port)],
-            env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"},
-            stdout=self._said,
-            stderr=self._said,
-        )
+    Attributes:
+        urls: Where each app is.
+    """
+
+    def __init__(self, *apps: str, python: str = sys.executable) -> None:
+        self.urls = {}
+        with contextlib.ExitStack() as taken:
+            for app in apps:
+                probe = taken.enter_context(socket.create_server(("127.0.0.1", 0)))
+                self.urls[app] = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        self._command = [python, "-W", "ignore", str(APPS)]
+        for app, url in self.urls.items():
+            self._command += [app, url.rpartition(":")[2]]
+        self._process: subprocess.Popen[bytes] | None = None
 
     def wait(self) -> Server:
-        """Wait until its config answers."""
-        end = time.monotonic() + _PATIENCE
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > end:
-                self._said.seek(0)
-                raise AssertionError(f"the app did not start: {self._said.read()[-2000:]!r}")
-            time.sleep(0.05)
+        """Start it where it does not run, and wait until every app answers."""
+        if self._process is not None:
+            return self
+        with tempfile.TemporaryFile() as said:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"},
+                stdout=said,
+                stderr=said,
+            )
+            end = time.monotonic() + _PATIENCE
+            while not all(map(_answers, self.urls.values())):
+                if self._process.poll() is not None or time.monotonic() > end:
+                    said.seek(0)
+                    raise AssertionError(f"the app did not start: {said.read()[-2000:]!r}")
+                time.sleep(0.05)
         return self
 
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._said.close()
+    def kill(self) -> None:
+        """Kill it; it can be started again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except urllib.error.HTTPError:
-            return True
-        except OSError:
-            return False
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Server]]:
-    """Both apps, started side by side."""
-    running = {app: Server(app) for app in ("qwen", "interface")}
-    try:
-        yield {app: server.wait() for app, server in running.items()}
-    finally:
-        for server in running.values():
-            server.stop()
+def process() -> Iterator[Server]:
+    """Both apps in one process: importing Gradio takes most of the time."""
+    server = Server("qwen", "interface")
+    yield server
+    server.kill()
 
 
 @pytest.fixture
-def qwen(servers: dict[str, Server]) -> Iterator[Qwen]:
-    with Qwen(servers["qwen"].url) as client:
+def server(process: Server) -> Server:
+    """The same, running again if a test before has killed it."""
+    return process.wait()
+
+
+@pytest.fixture
+def qwen(server: Server) -> Iterator[Qwen]:
+    with Qwen(server.urls["qwen"]) as client:
         yield client
 
 
 @pytest.fixture
-def gradio(servers: dict[str, Server]) -> Iterator[Gradio]:
-    with Gradio(servers["interface"].url) as client:
+def gradio(server: Server) -> Iterator[Gradio]:
+    with Gradio(server.urls["interface"]) as client:
         yield client
 
 
@@ -121,9 +140,9 @@ def test_qwen__the_layout_is_the_space_s(qwen: Qwen) -> None:
 
 
 @pytest.mark.parametrize("app", ["qwen", "interface"])
-def test_connect__knows_a_real_app(servers: dict[str, Server], app: str) -> None:
+def test_connect__knows_a_real_app(server: Server, app: str) -> None:
     """A real app is known in two requests with its version, and found from a wrong path."""
-    url = servers[app].url
+    url = server.urls[app]
     finding = examine(f"{url}/?view=api")
     assert (url, Gradio) == (finding.url, finding.client)
     assert finding.found is not None
@@ -173,9 +192,9 @@ def test_qwen__failures_in_the_app_s_words(qwen: Qwen) -> None:
         qwen.chat("crash")
 
 
-def test_qwen__leaving_frees_the_worker(servers: dict[str, Server]) -> None:
+def test_qwen__leaving_frees_the_worker(server: Server) -> None:
     """Four workers are left half-way; a fifth question is answered at once."""
-    with Qwen(servers["qwen"].url) as client:
+    with Qwen(server.urls["qwen"]) as client:
         for _ in range(4):
             with client.stream("long") as stream:
                 next(stream)
@@ -187,19 +206,13 @@ def test_qwen__events(qwen: Qwen) -> None:
     assert any(isinstance(event, Queued) for event in qwen.stream("hi").events())
 
 
-def test_killed__is_an_error_and_no_hang() -> None:
+def test_killed__is_an_error_and_no_hang(server: Server, qwen: Qwen) -> None:
     """The server is killed mid-stream: an error within seconds, with what had come."""
-    server = Server("qwen")
-    try:
-        with Qwen(server.url) as client:
-            server.wait()
-            stream: Any = client.stream("long")
-            next(stream)
-            server.process.kill()
-            with pytest.raises(IncompleteReplyError) as caught:
-                for _ in stream:
-                    pass
-            assert ("word " * 1000).startswith(caught.value.partial)
-            assert caught.value.partial
-    finally:
-        server.stop()
+    stream: Any = qwen.stream("long")
+    next(stream)
+    server.kill()
+    with pytest.raises(IncompleteReplyError) as caught:
+        for _ in stream:
+            pass
+    assert ("word " * 1000).startswith(caught.value.partial)
+    assert caught.value.partial
