@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from .clocks import Call
@@ -123,6 +124,9 @@ def run(
 ) -> _Result:
     """Return what *attempt* returns, tried again as *retry* allows.
 
+    tenacity is asked once there is an error that may pass: for each request
+    that succeeds it would cost as much as its headers do.
+
     Args:
         attempt: One try; it counts ``call.attempts`` up.
         retry: The policy. Of a ``tenacity.Retrying`` of the caller's own, stop
@@ -131,6 +135,13 @@ def run(
         preparing: Whether the request only prepares the message.
         hold: Told how long all of the client's requests should wait.
     """
+    began = monotonic()
+    try:
+        return attempt()
+    except C4AIError as error:
+        if not repeatable(error, preparing=preparing):
+            raise
+        failed = [error]
     theirs: tenacity.BaseRetrying
     if retry is None or isinstance(retry, RetryPolicy):
         policy = retry or RetryPolicy()
@@ -163,7 +174,15 @@ def run(
         if policy.on_wait is not None:
             policy.on_wait(seconds, error)
 
+    def begin(state: Any) -> None:
+        state.start_time = began  # of the attempt that was made before there was a state
+
+    def attempted() -> _Result:
+        if failed:
+            raise failed.pop()
+        return attempt()
+
     retrying = theirs.copy(
-        wait=wait, retry=again, before_sleep=announce, sleep=call.sleep, reraise=True
+        before=begin, wait=wait, retry=again, before_sleep=announce, sleep=call.sleep, reraise=True
     )
-    return retrying(attempt)
+    return retrying(attempted)

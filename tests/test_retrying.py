@@ -130,6 +130,22 @@ def test_run__no_try_begins_after_the_budget() -> None:
     assert time.monotonic() - start < 2
 
 
+def test_run__the_budget_begins_with_the_first_try() -> None:
+    """What the first attempt takes counts, too."""
+    made: list[float] = []
+
+    def attempt() -> None:
+        made.append(time.monotonic())
+        time.sleep(0.03)
+        raise ConnectError("x")
+
+    policy = RetryPolicy(total=0.02, wait_initial=0)
+    with pytest.raises(ConnectError):
+        run(attempt, policy, Call(Timeout()), preparing=True, hold=lambda seconds: None)
+
+    assert 1 == len(made)
+
+
 def test_run__total_ends_a_wait() -> None:
     """A wait ends with the turn's own total."""
     start = time.monotonic()
