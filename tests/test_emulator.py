@@ -741,6 +741,18 @@ def test_the_made_up_answer_is_the_same_everywhere() -> None:
         assert emulator.prompts == ["Why?", "Why?"]
 
 
+def test_a_made_up_title_is_short(emulator: Emulator) -> None:
+    """chat-ui's title begins as the prompt does, and does not repeat it."""
+    titles = [
+        update["title"]
+        for prompt in ("Why is the sky\nblue?", "x" * 400, "Hi")
+        for update in lines_of(first_answer(emulator, "chat-ui", prompt).body)
+        if update["type"] == "title"
+    ]
+
+    assert ["💬 Why is the", f"💬 {'x' * 30}", "💬 Hi"] == titles
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -34,6 +34,7 @@ _NO_SEARCH = (
 _SPACES = "\t\n\v\f\r \u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
+_TITLE_WORDS, _TITLE_LENGTH = 3, 30
 _TICK = 0.02
 _KEEPALIVE_EVERY = 0.1
 
@@ -101,8 +102,9 @@ class Turn:
     def _named(self) -> str:
         given = self.answer.title
         if given is None:
-            words = self.prompt.split()[:5]
-            return f"💬 {' '.join(words) or 'A question'}"
+            # A model makes it, and keeps it short; what it says is in no recording.
+            words = " ".join(self.prompt.split(None, _TITLE_WORDS)[:_TITLE_WORDS])
+            return f"💬 {words[:_TITLE_LENGTH] or 'A question'}"
         if given:
             return given
         return "New Chat" if self.era.turn_options else self.prompt[:50]
