@@ -56,7 +56,7 @@ def jsonl(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[dict[str, Any
         ProtocolError: A line is something else, or longer than *limit* bytes;
             the text quotes it.
     """
-    held = _Held(limit, "line")
+    held = _Held(limit, "a line")
     for chunk in chunks:
         end = chunk.rfind(b"\n") + 1
         if end:
@@ -108,19 +108,43 @@ def _records(block: bytes, limit: int) -> Iterator[dict[str, Any]]:
     if len(block) > limit:
         for raw in block.split(b"\n"):
             if len(raw) > limit:
-                raise _too_long("line", limit, raw)
+                raise _too_long("a line", limit, raw)
     bad = b""
     try:
-        lines = block.decode("utf-8").split("\n")
+        text = block.decode("utf-8")
     except UnicodeDecodeError as error:
         sound = block.rfind(b"\n", 0, error.start) + 1
-        lines = block[:sound].decode("utf-8").split("\n")
+        text = block[:sound].decode("utf-8")
         bad = block[sound:].partition(b"\n")[0]
-    for line in lines:
-        if line and not line.isspace():
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at)
+        if end < 0:
+            end = len(text)
+        if (value := _object_at(text, at, end)) is not None:
+            yield value
+        elif (line := text[at:end]) and not line.isspace():
             yield loads(line)
+        at = end + 1
     if bad:
         yield loads(bad)
+
+
+def _object_at(text: str, at: int, end: int) -> dict[str, Any] | None:
+    """Return the JSON object that stands from *at* to *end* of a longer text.
+
+    Read where it stands, which is cheaper than to cut it out first. None of all
+    that :func:`loads` would refuse, and of some that it would take: spaces around.
+    """
+    try:
+        value, stop = _decode(text, at)
+    except (ValueError, RecursionError):
+        return None
+    if stop != end or type(value) is not dict:
+        return None
+    if end - at > _SHALLOW and _may_be_deep(text, at, end) and _is_deep(value):
+        return None
+    return value
 
 
 def loads(raw: bytes | str) -> dict[str, Any]:
@@ -148,7 +172,7 @@ def parsed(raw: bytes | str) -> Any:
             raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"expected JSON, got: {quote(raw)}") from error
-    if end > _SHALLOW and _may_be_deep(text) and _is_deep(value):
+    if end > _SHALLOW and _may_be_deep(text, 0, end) and _is_deep(value):
         raise ProtocolError(
             f"expected JSON, got something nested more than {DEPTH} deep: {quote(raw)}"
         )
@@ -158,16 +182,16 @@ def parsed(raw: bytes | str) -> Any:
 _decode = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
 
 
-def _may_be_deep(text: str) -> bool:
+def _may_be_deep(text: str, at: int, end: int) -> bool:
     """Tell whether there are brackets enough; a level is two characters, [], or five, {"":}."""
-    if len(text) <= _LONG:
-        return len(text) + 3 * text.count("[") > _LONG
+    if end - at <= _LONG:
+        return end - at + 3 * text.count("[", at, end) > _LONG
     found = 0
     for bracket in "[{":  # find() passes over long strings faster than count()
-        at = text.find(bracket)
-        while at >= 0 and found <= DEPTH:
+        place = text.find(bracket, at, end)
+        while place >= 0 and found <= DEPTH:
             found += 1
-            at = text.find(bracket, at + 1)
+            place = text.find(bracket, place + 1, end)
     return found > DEPTH
 
 
@@ -213,9 +237,24 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[tuple[str, str]
             bytes, it is not UTF-8, or the body ended and nothing in it
             was an event stream; quotes it.
     """
+    return _events(chunks, limit, objects=False)
+
+
+def sse_objects(
+    chunks: Iterable[bytes], limit: int = LIMIT
+) -> Iterator[dict[str, Any] | tuple[str, str]]:
+    """Yield each event that has no name, and one JSON object in one line, as that object.
+
+    Any other event is given as :func:`sse` gives it, whoever reads it decides
+    what it means. Raises what that raises.
+    """
+    return _events(chunks, limit, objects=True)
+
+
+def _events(chunks: Iterable[bytes], limit: int, *, objects: bool) -> Iterator[Any]:
     head = b""
     dispatched = False
-    held = _Held(limit, "event")
+    held = _Held(limit, "an event")
     for chunk in _newlines(chunks):
         if not dispatched and len(head) < _HEAD:
             head = (head + chunk[:_HEAD]).lstrip(b"\n")
@@ -235,7 +274,9 @@ def sse(chunks: Iterable[bytes], limit: int = LIMIT) -> Iterator[tuple[str, str]
                 at += 1
             elif text[end + 1] == "\n" and text[at : at + 5] == "data:":
                 dispatched = True
-                yield text[at + 6 if text[at + 5] == " " else at + 5 : end], "message"
+                at += 6 if text[at + 5] == " " else 5
+                value = _object_at(text, at, end) if objects else None
+                yield (text[at:end], "message") if value is None else value
                 at = end + 2
             else:
                 end = text.index("\n\n", at)
@@ -260,7 +301,7 @@ def _decoded(block: bytes, limit: int) -> tuple[str, ProtocolError | None]:
     sound = ""
     for frame in block.split(b"\n\n"):
         if len(frame) > limit:
-            return sound, _too_long("event", limit, frame)
+            return sound, _too_long("an event", limit, frame)
         try:
             sound += frame.decode("utf-8") + "\n\n"
         except UnicodeDecodeError as error:
@@ -311,7 +352,7 @@ def _read_by_sseclient(lines: list[bytes]) -> Iterator[tuple[str, str]]:
         name = event.event.encode("utf-8")
         data.append(event.data)
         if len(name) > _HEAD:
-            raise _too_long("event's name", _HEAD, name)
+            raise _too_long("an event's name", _HEAD, name)
     whole = "".join(data)
     if whole:
         yield whole[:-1], name.decode("utf-8")
@@ -319,7 +360,7 @@ def _read_by_sseclient(lines: list[bytes]) -> Iterator[tuple[str, str]]:
 
 def _too_long(what: str, limit: int, start: bytes) -> ProtocolError:
     return ProtocolError(
-        f"a {what} is longer than {limit:,} bytes; it begins: {quote(start[:_HEAD])}"
+        f"{what} is longer than {limit:,} bytes; it begins: {quote(start[:_HEAD])}"
     )
 
 

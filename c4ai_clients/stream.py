@@ -191,6 +191,7 @@ class Stream:
         self._open = events
         self._events: Any = None
         self._over = False
+        self._flowing = False  # text comes, and there is nothing else to look at
         self._tailing = False
         self._settled = False
         self._error: BaseException | None = None
@@ -273,55 +274,52 @@ class Stream:
         Args:
             tail: How long to wait for what follows the end mark, in seconds.
         """
-        if self._ahead:
-            return self._given(self._ahead.popleft())
-        if self._over:
-            if self._call.cancelled and not self.done and self._error is None:
-                raise self._described(self._call.cancelled_error())
-            return None
-        events = self._events
-        if events is None:
-            events = self._begin()
-        if self.done and not self._tailing:
-            self._tailing = True
-            self._call.tail(tail)
+        if not self._flowing:
+            if self._ahead:
+                return self._given(self._ahead.popleft())
+            if self._over:
+                self._end()
+                return None
+            if self._events is None:
+                self._begin()
+            if self.done and not self._tailing:
+                self._tailing = True
+                self._call.tail(tail)
         try:
-            for event in events:
-                kind = type(event)
-                if kind is Text:
-                    if not event.text:
-                        continue
+            for event in self._events:
+                if type(event) is not Text:
+                    return self._noted(event)
+                if event.text:
+                    if not self._flowing:
+                        self._first = self._first or monotonic()
+                        self._flowing = not self.done
                     self._call.fresh = True
-                    if not self._first:
-                        self._first = monotonic()
                     said = self._said
                     said.append(event.text)
                     if len(said) > said.most:
                         said.pack()
-                    return event  # type: ignore[no-any-return]
-                return self._noted(event)
-        except ValueError as error:
-            if getattr(events, "gi_running", False) and not isinstance(error, C4AIError):
-                raise UsageError("another thread is reading this stream") from None
-            self._failed(error)
-            raise
+                    return event
         except BaseException as error:
+            if type(error) is ValueError and getattr(self._events, "gi_running", False):
+                if self._call.cancelled:  # whoever cancels is closing it
+                    raise self._described(self._call.cancelled_error()) from None
+                raise UsageError("another thread is reading this stream") from None
             if self._failed(error):
                 return None
             raise
-        self._ended_quietly()
+        self._end()
         return None
 
-    def _begin(self) -> Any:
+    def _begin(self) -> None:
         """Take the conversation and open the provider's events."""
         self._call.begin()
         self.conversation._begin(self)
         self._started = monotonic()
         self._events = self._open(self._turn)
-        return self._events
 
     def _noted(self, event: Event) -> Event:
         """Keep what the reply will tell, and let the clocks know."""
+        self._flowing = False
         if isinstance(event, Finish):
             return self._finished(event)
         if isinstance(event, _CONTENT):
@@ -364,15 +362,17 @@ class Stream:
             return pieces, False
         return final, not final.startswith(pieces)
 
-    def _ended_quietly(self) -> None:
-        """The provider has nothing more to say."""
-        self._over = True
-        self._turn.conversation._end(self)
-        if self.done:
-            return
-        error = IncompleteReplyError("the reply ended before it was complete; ask again")
-        self._failed(error)
-        raise error
+    def _end(self) -> None:
+        """Raise where the provider has nothing more to say, or nobody may ask, too early."""
+        if not self._over:
+            self._over = True
+            self.conversation._end(self)
+            if not self.done:
+                error = IncompleteReplyError("the reply ended before it was complete; ask again")
+                self._failed(error)
+                raise error
+        elif self._call.cancelled and not self.done and self._error is None:
+            raise self._described(self._call.cancelled_error())
 
     def _failed(self, error: BaseException) -> bool:
         """Keep what came, and tell whether the reply is complete all the same."""
@@ -396,6 +396,7 @@ class Stream:
 
     def _hang_up(self) -> None:
         """Close what is open, unless a reader is inside, who will close it."""
+        self._flowing = False
         if self._events is None:
             self._over = True
             return

@@ -26,7 +26,7 @@ from typing import Any
 
 from ..client import ChatClient
 from ..conversation import Conversation
-from ..decoding import Halves, count, loads, sse, string
+from ..decoding import Halves, count, loads, sse_objects, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, UsageError, quote
 from ..events import Event, Finish, Reasoning, Started, Text, ToolCall, Unknown, Usage
 from ..messages import FileLike, Message, Messages, images_of, text_of
@@ -155,11 +155,17 @@ class AutonomousAI(ChatClient):
             if first in (b"{", b"[") or (typed and first not in b"deir:"):
                 yield from _read([_single(_whole(chunks))])
             else:
-                yield from _read(self._chunks(turn, sse(chunks)))
+                yield from _read(self._chunks(turn, sse_objects(chunks)))
 
-    def _chunks(self, turn: Turn, events: Iterable[tuple[str, str]]) -> Iterator[Mapping[str, Any]]:
+    def _chunks(
+        self, turn: Turn, events: Iterable[dict[str, Any] | tuple[str, str]]
+    ) -> Iterator[Mapping[str, Any]]:
         """Yield each event's JSON, or ``_DONE``; pass over what is neither."""
-        for told, name in events:
+        for event in events:
+            if type(event) is dict:
+                yield event
+                continue
+            told, name = event
             for data in _records(told) if "\n" in told else (told,):
                 if not data or data.isspace():
                     continue
@@ -286,15 +292,17 @@ def _read(chunks: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
 
 def _only_text(chunk: Mapping[str, Any]) -> str | None:
     """Return the text of a chunk that says nothing but that, as nearly all do; else None."""
-    choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or type(choice := choices[0]) is not dict:
+    try:
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+    except (LookupError, TypeError, ValueError):
         return None
-    delta = choice.get("delta")
-    if type(delta) is not dict or len(delta) != 1 or type(text := delta.get("content")) is not str:
+    if type(text) is not str or len(delta) != 1 or choice.get("index", 0) != 0:
         return None
-    if chunk.get("error") or chunk.get("usage") is not None or choice.get("index", 0) != 0:
+    if choice.get("finish_reason") or chunk.get("finish_reason"):
         return None
-    return None if chunk.get("finish_reason") or choice.get("finish_reason") else text
+    return None if chunk.get("error") or chunk.get("usage") is not None else text
 
 
 def _choice(chunk: Mapping[str, Any]) -> dict[str, Any]:

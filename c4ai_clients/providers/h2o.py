@@ -25,7 +25,7 @@ from typing import Any
 
 from ..client import ChatClient, Model, Models
 from ..conversation import Conversation, is_id
-from ..decoding import Halves, count, loads, sse, string
+from ..decoding import Halves, count, loads, sse_objects, string
 from ..errors import (
     AuthError,
     C4AIError,
@@ -167,7 +167,7 @@ class H2O(ChatClient):
                 cookies=conversation.cookies,
                 refusal=_refusal,
             ) as answer:
-                complete = yield from _read(sse(answer.chunks()))
+                complete = yield from _read(sse_objects(answer.chunks()))
             if complete and options["title"]:
                 yield self._title(turn)
         finally:
@@ -287,19 +287,25 @@ def _asked_as(turn: Turn) -> str | None:
     return name if is_id(name) else None
 
 
-def _read(events: Iterable[tuple[str, str]]) -> Generator[Event, None, bool]:
+def _read(
+    events: Iterable[dict[str, Any] | tuple[str, str]],
+) -> Generator[Event, None, bool]:
     """Turn TGI's events into ours; return whether the end mark came."""
     halves = Halves()
     complete = False
-    for data, name in events:
-        update = loads(data)
+    for event in events:
+        if not complete and (text := _only_text(event)) is not None:
+            if text := halves.join(text):
+                yield Text(text)
+            continue
+        update, name = (event, "") if isinstance(event, dict) else (loads(event[0]), event[1])
         token, final = update.get("token"), update.get("generated_text")
         if complete:
             yield Unknown(update)
             continue
         if name == "error" or update.get("error"):
             said = update.get("error")
-            raise ModelError(quote(said if isinstance(said, str) and said else data))
+            raise ModelError(quote(said if isinstance(said, str) and said else update))
         text = token.get("text") if isinstance(token, dict) else None
         special = token.get("special", False) if isinstance(token, dict) else None
         if isinstance(text, str) and special is False:
@@ -308,11 +314,11 @@ def _read(events: Iterable[tuple[str, str]]) -> Generator[Event, None, bool]:
         elif token is None:
             yield Unknown(update)
         elif not isinstance(text, str) or special is not True:
-            raise ProtocolError(f"expected a token, got: {quote(data)}")
+            raise ProtocolError(f"expected a token, got: {quote(update)}")
         if final is None:
             continue
         if not isinstance(final, str):
-            raise ProtocolError(f"expected generated_text, got: {quote(data)}")
+            raise ProtocolError(f"expected generated_text, got: {quote(update)}")
         if rest := halves.rest():
             yield Text(rest)
         details = update.get("details")
@@ -322,6 +328,17 @@ def _read(events: Iterable[tuple[str, str]]) -> Generator[Event, None, bool]:
         yield Finish(_reason(details, cut=special is False), final)
         complete = True
     return complete
+
+
+def _only_text(event: Any) -> str | None:
+    """Return the text of an event that says nothing but that, as nearly all do; else None."""
+    try:
+        token = event["token"]
+        text = token["text"]
+        plain = token["special"] is False and event["generated_text"] is None
+    except (LookupError, TypeError):
+        return None
+    return text if plain and type(text) is str and not event.get("error") else None
 
 
 def _reason(details: dict[str, Any], *, cut: bool) -> str:
