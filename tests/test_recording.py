@@ -53,6 +53,23 @@ def test_replay__gives_the_same_answers(
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
 
 
+def test_replay__keeps_conversations_apart(tmp_path: Path) -> None:
+    """The same question in two conversations is answered in each as it was, in any order."""
+    path = tmp_path / "talk.jsonl"
+    said = ["One.", "Two.", "More of one.", "More of two."]
+    with Emulator("chat-ui", replies=said) as emulator, ChatUI(emulator.url("chat-ui")) as client:
+        with record(client, path):
+            one, two = client.conversation(), client.conversation()
+            for each in (one, two) * 2:
+                each.chat("Go on.")
+    with replay(path) as server, ChatUI(server.url) as client:
+        one, two = client.conversation(), client.conversation()
+
+        assert ["One.", "Two.", "More of two.", "More of one."] == [
+            each.chat("Go on.").text for each in (one, two, two, one)
+        ]
+
+
 def test_replay__another_question_is_found_out(tmp_path: Path) -> None:
     """Another question, one too few and one too many fail, and it is said where."""
     path = tmp_path / "talk.jsonl"

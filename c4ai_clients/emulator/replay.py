@@ -15,7 +15,8 @@ websocket (Gradio before 4) has ``frames`` instead, ``[MS, "server" or
 
 Each request is given the next recorded exchange of its method and path that
 nobody has had yet, piece by piece, over a real socket: ids in a path stand for
-any other, and the query does not count there.
+any other, and the query does not count there. Of several it is the first that
+asked the same, in the same conversation where that can be told.
 """
 
 from __future__ import annotations
@@ -253,14 +254,17 @@ class Replay:
     def _next(self, request: Asked) -> Exchange:
         asked = (request.method, _pattern(request.path))
         sent = _plain(request.path, request.body, request.headers.get("content-type", ""))
+
+        def differs(each: Exchange) -> tuple[bool, bool]:
+            recorded = _plain(each.path, each.request, each.request_type)
+            return sent != recorded, request.path != each.path
+
         with self._lock:
             self.requests.append(request)
             fitting = [each for each in self.left if asked == (each.method, _pattern(each.path))]
             if fitting:
-                same = (e for e in fitting if sent == _plain(e.path, e.request, e.request_type))
-                exchange = next(same, None)
-                if exchange is None:
-                    exchange = fitting[0]
+                exchange = min(fitting, key=differs)
+                if differs(exchange)[0]:
                     self.differing.append(_difference(request, exchange, sent))
                 self.left.remove(exchange)
                 return exchange
