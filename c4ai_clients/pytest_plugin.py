@@ -67,15 +67,10 @@ def chat_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 @pytest.fixture
 def chat_client(chat_emulator: Emulator, request: pytest.FixtureRequest) -> Iterator[ChatClient]:
     """A client of ``chat_emulator`` that hardly waits before it tries again."""
-    import c4ai_clients
+    from .providers import clients
+    from .retrying import RetryPolicy
 
     provider, _ = _settings(request)
-    named = (getattr(c4ai_clients, name) for name in c4ai_clients.__all__)
-    kinds = {
-        kind.provider: kind
-        for kind in named
-        if isinstance(kind, type) and issubclass(kind, c4ai_clients.ChatClient)
-    }
-    retry = c4ai_clients.RetryPolicy(wait_initial=0.01, wait_max=0.05, wait_unsaid=0.05)
-    with kinds[provider](chat_emulator.url(provider), retry=retry, trust_env=False) as client:
+    retry = RetryPolicy(wait_initial=0.01, wait_max=0.05, wait_unsaid=0.05)
+    with clients()[provider](chat_emulator.url(provider), retry=retry, trust_env=False) as client:
         yield client

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "decoding": "errors",
     "clocks": "errors",
     "failures": "errors",
-    "connections": "clocks errors failures",
+    "http1": "",
+    "connections": "clocks errors failures http1",
     "retrying": "clocks errors",
     "http_answer": "clocks connections decoding errors failures",
     "transport": "_version clocks connections errors failures http_answer retrying secret",
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "prompts": "errors",
     "records": "errors prompts stream",
     "batch": "*",
-    "pytest_plugin": "client emulator",
+    "pytest_plugin": "client emulator providers retrying",
     "recording": "client emulator/replay errors secret",
     "notebook": "*",
     "cli/*": "*",
@@ -55,7 +56,7 @@ MAY_IMPORT = {
 # What only these files may import.
 ONLY = {
     "requests": {"transport", "http_answer", "connections", "failures"},
-    "urllib3": {"transport", "http_answer", "connections", "failures"},
+    "urllib3": {"transport", "http_answer", "http1", "connections", "failures"},
     "tenacity": {"retrying"},
     "sseclient": {"decoding"},
     "websocket": {"providers/gradio_websocket"},

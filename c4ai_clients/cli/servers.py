@@ -13,12 +13,11 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-import c4ai_clients
-
 from ..client import ChatClient
 from ..conversation import Conversation
 from ..detect import connect
 from ..errors import C4AIError, UsageError
+from ..providers import clients
 from ..retrying import RetryPolicy
 
 __all__ = [
@@ -42,14 +41,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
-
-def _providers() -> dict[str, type[ChatClient]]:
-    named = [getattr(c4ai_clients, name) for name in c4ai_clients.__all__]
-    kinds = [kind for kind in named if isinstance(kind, type) and issubclass(kind, ChatClient)]
-    return {kind.provider: kind for kind in kinds if kind.provider}
-
-
-PROVIDERS = _providers()
+PROVIDERS = clients()
 _FAULT_FIELDS: dict[str, Callable[[str], Any]] = {
     "step": str,
     "at": int,
