@@ -21,16 +21,13 @@ from c4ai_clients.cli import commands
 from c4ai_clients.cli.talk import Talk
 from c4ai_clients.emulator import Emulator
 from c4ai_clients.emulator.faults import KINDS
+from c4ai_clients.providers import clients
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
-CLIENTS = [
-    thing
-    for thing in (getattr(c4ai_clients, name) for name in c4ai_clients.__all__)
-    if isinstance(thing, type) and issubclass(thing, ChatClient) and thing is not ChatClient
-]
+CLIENTS = list(clients().values())
 
 
 def text_of(page: Path) -> str:
@@ -83,15 +80,15 @@ def test_page__examples_run(
     monkeypatch.chdir(tmp_path)
     made: dict[str, object] = {"__name__": "example"}
     asked = len(served.requests)
-    clients: list[ChatClient] = []
+    opened: list[ChatClient] = []
     for line, example in examples(page):
         # So that an error names the page's own line.
         code = compile("\n" * line + elsewhere(example, served), str(page), "exec")
         exec(code, made)
-        clients += [value for value in made.values() if isinstance(value, ChatClient)]
+        opened += [value for value in made.values() if isinstance(value, ChatClient)]
         said = capsys.readouterr().out.strip()
         assert said or "print(" not in example or "cancel()" in example or "except" in example
-    for client in clients:
+    for client in opened:
         client.close()
 
     assert len(served.requests) > asked or "Emulator(" in text_of(page)

@@ -9,10 +9,8 @@ from cases import TEXT, TOKENS, Case
 from conftest import wait_until
 from ways import PLAIN_TO_TLS, TLS_TO_PLAIN, arriving
 
-import c4ai_clients
 from c4ai_clients import (
     C4AIError,
-    ChatClient,
     IncompleteReplyError,
     RetryPolicy,
     StatusError,
@@ -20,12 +18,9 @@ from c4ai_clients import (
     Timeout,
 )
 from c4ai_clients.emulator import Answer, Emulator
+from c4ai_clients.providers import clients
 
-CLIENTS: dict[str, type[ChatClient]] = {
-    value.provider: value
-    for name in c4ai_clients.__all__
-    if isinstance(value := getattr(c4ai_clients, name), type) and issubclass(value, ChatClient)
-}
+CLIENTS = clients()
 PROTOCOL = {"c4ai-command": "chat-ui", "qwen": "gradio"}
 LIMIT = 0.7
 SHORT = Timeout(connect=LIMIT, first=LIMIT, idle=LIMIT, queue=LIMIT)

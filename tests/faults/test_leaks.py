@@ -123,14 +123,12 @@ def test_leak__an_error_that_is_kept_keeps_nothing_open(name: str) -> None:
 
 SCRIPT = """
     import sys, threading, time
-    import c4ai_clients
     from c4ai_clients.emulator import Answer, Emulator
+    from c4ai_clients.providers import clients
 
     name, protocol, step, at = sys.argv[1:]
-    named = (getattr(c4ai_clients, each) for each in c4ai_clients.__all__)
-    cls = next(c for c in named if getattr(c, "provider", None) == name)
     with Emulator((protocol,), replies=lambda p: Answer(tokens=["one "] * 50)) as emulator:
-        with cls(emulator.url(name)) as client:
+        with clients()[name](emulator.url(name)) as client:
             talk = client.conversation()
             emulator.fail("stall", step=step, at=eval(at), seconds=60)
             stream = talk.stream("Hi")
