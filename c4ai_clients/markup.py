@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-__all__ = ["answer", "escaped", "fold", "html", "link", "plain", "small", "whole"]
+__all__ = ["answer", "clean", "escaped", "fold", "html", "link", "plain", "small", "whole"]
 
 _LONGEST = 100_000  # what is read in half a second, or in two where it is made to be slow
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 _LINK = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _MATH = re.compile(
     r"\$\$.{1,999}?\$\$|\\\[.{1,999}?\\\]|\\\(.{1,999}?\\\)"
@@ -44,6 +45,11 @@ def html(markdown: str) -> str:
 def whole(text: str) -> str:
     """Return *text* with halves of a character made one, or U+FFFD: nothing can hold a half."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def clean(text: str) -> str:
+    """Return *text* without what would move a terminal's cursor, or do worse."""
+    return _CONTROL.sub("", text)
 
 
 def escaped(text: str) -> str:

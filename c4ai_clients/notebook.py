@@ -13,7 +13,6 @@ Rules that this file keeps:
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from time import monotonic
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "compare", "show"]
 
 _BYTES_A_SECOND = 250_000  # a notebook server drops what comes at more than a million
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Comparison(dict[str, Answer]):
@@ -229,5 +227,5 @@ def _written(stream: Stream) -> Reply:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(_CONTROL.sub("", markup.whole(text)))
+    sys.stdout.write(markup.clean(markup.whole(text)))
     sys.stdout.flush()

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text as Words
 
 from ..answers import Answer, Answers
-from .terminal import clean, is_terminal, one_line
+from ..markup import clean
+from .terminal import is_terminal, one_line
 
 __all__ = ["side_by_side"]
 

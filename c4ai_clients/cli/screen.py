@@ -11,8 +11,9 @@ from rich.status import Status as Spinner
 from rich.text import Text as Words
 
 from ..events import Event, Finish, Queued, Reasoning, Status, Text
+from ..markup import clean
 from ..stream import Reply, Stream
-from .terminal import clean, is_terminal, tell
+from .terminal import is_terminal, tell
 
 __all__ = ["Screen"]
 

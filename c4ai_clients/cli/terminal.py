@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import re
 import sys
 from typing import Any
 
-__all__ = ["clean", "is_terminal", "one_line", "set_streams", "show_log", "tell"]
+from ..markup import clean
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+__all__ = ["is_terminal", "one_line", "set_streams", "show_log", "tell"]
+
 _logger = logging.getLogger("c4ai_clients")
 
 
@@ -28,11 +28,6 @@ def set_streams() -> None:
 def is_terminal(stream: Any) -> bool:
     """Tell whether somebody looks at *stream*; without one it is None."""
     return stream is not None and bool(stream.isatty())
-
-
-def clean(text: str) -> str:
-    """Return *text* without what would move a terminal's cursor, or do worse."""
-    return _CONTROL.sub("", text)
 
 
 def one_line(text: str) -> str:
