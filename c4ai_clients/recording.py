@@ -20,11 +20,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from .emulator.replay import replay
 from .errors import UsageError
-from .secret import PLAIN_HEADERS
+from .secret import PLAIN_HEADERS, without
 
 if TYPE_CHECKING:
     from .client import ChatClient
@@ -122,14 +122,13 @@ class _Recorder:
     def _write(self, body: _Body, row: dict[str, Any], secrets: list[str]) -> None:
         shown = [(ms, chunk) for ms, chunk in body.chunks]
         whole = b"".join(chunk for _, chunk in shown)
-        clean = _without(whole, secrets)
+        clean = without(whole, secrets)
         if clean != whole:  # it may stand in several pieces, so they become one
             shown = [(shown[0][0], clean)]
-        row["request_body"] = _text(_without(row["request_body"], secrets))
-        row["path"] = _without(row["path"].encode(), secrets).decode()
+        row["request_body"] = _text(without(row["request_body"], secrets))
+        row["path"] = without(row["path"], secrets)
         row["response_headers"] = [
-            [name, _without(value.encode("latin-1", "replace"), secrets).decode("latin-1")]
-            for name, value in row["response_headers"]
+            [name, without(value, secrets)] for name, value in row["response_headers"]
         ]
         row["chunks"] = [[ms, _text(chunk)] for ms, chunk in shown]
         row["end"] = body.ended
@@ -198,11 +197,3 @@ def _bytes(body: Any) -> bytes:
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _without(data: bytes, secrets: Iterable[str]) -> bytes:
-    for secret in secrets:
-        for form in {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}:
-            if len(form) > 3:
-                data = data.replace(form.encode("utf-8", "replace"), b"***")
-    return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ PLAIN_HEADERS = frozenset(
         *("time-zone", "upgrade", "user-agent"),
     }
 )
-_SHORTEST = 6  # what is shorter would be found in any words
+_SHORTEST = 4  # what is shorter would be found in any words
 
 _Value = TypeVar("_Value")
 
@@ -70,14 +71,17 @@ def withhold(error: BaseException, secrets: Iterable[str]) -> None:
 
 
 def without(said: Any, secrets: Iterable[str]) -> Any:
-    """Return *said* without the *secrets* that it quotes, whole or cut by an ellipsis."""
+    """Return text or bytes without the *secrets* in them, whole or cut by an ellipsis."""
+    if isinstance(said, bytes):
+        text = said.decode("utf-8", "surrogateescape")
+        return without(text, secrets).encode("utf-8", "surrogateescape")
     if not isinstance(said, str):
         return said
     for secret in secrets:
         if len(secret) < _SHORTEST:
             continue
-        for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+        for form in {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}:
             said = said.replace(form, "***")
-            for end in range(len(form) - 1, 3, -1) if "…" in said else ():
+            for end in range(len(form) - 1, _SHORTEST - 1, -1) if "…" in said else ():
                 said = said.replace(form[:end] + "…", "***…")
     return said

@@ -162,9 +162,9 @@ def test_record__holds_nothing_secret(tmp_path: Path) -> None:
         with client, record(client, path):
             client.chat("Hi")
             cookies = {value for r in emulator.requests for value in r.cookies().values()}
-    with Emulator(("gradio",), auth=("me", "gradio-password")) as emulator:
+    with Emulator(("gradio",), auth=("me", "pa-5")) as emulator:
         login = tmp_path / "login.jsonl"
-        with Gradio(emulator.url("gradio"), auth=("me", "gradio-password")) as gradio:
+        with Gradio(emulator.url("gradio"), auth=("me", "pa-5")) as gradio:
             with record(gradio, login):
                 gradio.chat("Hi")
 
@@ -177,7 +177,7 @@ def test_record__holds_nothing_secret(tmp_path: Path) -> None:
             for row in rows
             for part in (row["request_body"], *(chunk for _, chunk in row["chunks"]))
         ).decode()
-        for secret in (key, "biscuit-4567", "header-8901", "gradio-password", *cookies):
+        for secret in (key, "biscuit-4567", "header-8901", "pa-5", *cookies):
             assert secret not in text
             assert secret not in bodies
     assert "***" in bodies
