@@ -85,10 +85,12 @@ SIBLINGS = {
         "providers/chatui_tree",
         "providers/chatui_updates",
     },
-    "providers/chatui_server": {"providers/chatui_tree"},
+    "providers/chatui_server": {"providers/chatui_tree", "providers/sveltekit"},
+    "providers/chatui_site": {"providers/sveltekit"},
+    "providers/chatui_tree": {"providers/sveltekit"},
+    "providers/h2o": {"providers/sveltekit"},
     "providers/gradio_site": {"providers/gradio_chat", "providers/gradio_config"},
-    "providers/h2o_site": {"providers/h2o"},
-    "providers/chatui_tree": {"providers/chatui_updates"},
+    "providers/h2o_site": {"providers/sveltekit"},
 }
 
 

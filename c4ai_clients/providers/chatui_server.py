@@ -25,6 +25,7 @@ from ..errors import (
     quote,
 )
 from .chatui_tree import from_page
+from .sveltekit import nodes
 
 if TYPE_CHECKING:
     from ..transport import Transport
@@ -94,7 +95,7 @@ class Server:
         except ProtocolError as error:
             raise self.explained(call, error) from error
         found = from_page(page)
-        if found is None or not found["messages"]:
+        if not found["messages"]:
             unread = ProtocolError("the conversation cannot be read", phase="conversation")
             raise self.explained(call, unread)
         return found
@@ -107,7 +108,7 @@ class Server:
                 self._family = "C"
             elif isinstance(self._probed(call, "/api/models"), list):
                 self._family = "B"
-            elif _is_of_2023(self._probed(call, "/__data.json")):
+            elif "requiresLogin" in nodes(self._probed(call, "/__data.json"))[0]:  # later: no more
                 self._family = "A"
         return self._family
 
@@ -154,15 +155,6 @@ class Server:
             raise
         except C4AIError:
             return False
-
-
-def _is_of_2023(page: Any) -> bool:
-    """Tell whether a page's data is that of a server of 2023, which says ``requiresLogin``."""
-    nodes = page.get("nodes") if isinstance(page, dict) else None
-    node = nodes[0] if isinstance(nodes, list) and nodes else None
-    data = node.get("data") if isinstance(node, dict) else None
-    first = data[0] if isinstance(data, list) and data else None
-    return isinstance(first, dict) and "requiresLogin" in first
 
 
 def _model(row: dict[str, Any]) -> Model:

@@ -15,6 +15,7 @@ from ..conversation import is_id
 from ..decoding import count, string
 from ..errors import NotFoundError, ProtocolError, quote
 from ..messages import Message, text_of
+from .sveltekit import nodes
 
 __all__ = ["Branch", "final_text", "from_page", "messages_of", "root_of"]
 
@@ -47,38 +48,19 @@ def root_of(made: dict[str, Any]) -> str | None:
     return found if is_id(found) else None
 
 
-def from_page(page: Any) -> Any:
-    """Read the conversation from the last node of a SvelteKit page's data.
+def from_page(page: Any) -> dict[str, Any]:
+    """Read the conversation from a SvelteKit page's data.
 
-    Its values refer to each other by index; negative ones are undefined.
     Servers until 2025-06 tell errors in a node, under an HTTP status of 200.
     """
-    nodes = page.get("nodes") if isinstance(page, dict) else None
-    node = nodes[-1] if isinstance(nodes, list) and nodes else None
-    if not isinstance(node, dict):
-        return None
-    if node.get("type") == "error":
+    node = nodes(page)[-1]
+    if isinstance(node.told, dict) and node.told.get("type") == "error":
         raise NotFoundError(
             "the server does not know this conversation: its session was lost; begin a new one",
-            status=count(node.get("status")) or 404,
-            body=quote(node.get("error")),
+            status=count(node.told.get("status")) or 404,
+            body=quote(node.told.get("error")),
         )
-    data = node.get("data")
-    if not isinstance(data, list) or not data or not isinstance(data[0], dict):
-        return None
-
-    def at(index: Any) -> Any:
-        return data[index] if type(index) is int and 0 <= index < len(data) else None
-
-    rows = at(data[0].get("messages"))
-    keys = ("id", "from", "content")
-    return {
-        "messages": [
-            {key: at(row.get(key)) for key in keys}
-            for row in map(at, rows if isinstance(rows, list) else [])
-            if isinstance(row, dict)
-        ]
-    }
+    return {"messages": node.rows("messages", "id", "from", "content")}
 
 
 def final_text(message: dict[str, Any]) -> tuple[str, bool, bool]:

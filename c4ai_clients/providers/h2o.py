@@ -39,8 +39,9 @@ from ..errors import (
 from ..events import Event, Finish, Started, Text, Title, Unknown, Usage
 from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
+from .sveltekit import nodes
 
-__all__ = ["H2O", "models_of"]
+__all__ = ["H2O"]
 
 
 class H2O(ChatClient):
@@ -136,7 +137,7 @@ class H2O(ChatClient):
                 description=string(row.get("description")),
                 raw=row,
             )
-            for row in models_of(page)
+            for row in nodes(page)[0].rows("models", "id", "name", "displayName", "description")
             if string(row.get("id"))
         )
         self._listed = tuple(model.id for model in models)
@@ -352,23 +353,6 @@ def _reason(details: dict[str, Any], *, cut: bool) -> str:
     if isinstance(reason, str) and reason:
         return {"eos_token": "stop", "stop_sequence": "stop"}.get(reason, reason)
     return "length" if cut else "stop"
-
-
-def models_of(page: Any) -> Iterator[dict[str, Any]]:
-    """Yield the models of a SvelteKit page's data, which refers by index."""
-    nodes = page.get("nodes") if isinstance(page, dict) else None
-    node = nodes[0] if isinstance(nodes, list) and nodes else None
-    data = node.get("data") if isinstance(node, dict) else None
-    if not isinstance(data, list) or not data or not isinstance(data[0], dict):
-        return
-
-    def at(index: Any) -> Any:
-        return data[index] if type(index) is int and 0 <= index < len(data) else None
-
-    rows = at(data[0].get("models"))
-    for row in map(at, rows if isinstance(rows, list) else []):
-        if isinstance(row, dict):
-            yield {key: at(row.get(key)) for key in ("id", "name", "displayName", "description")}
 
 
 def _refusal(answer: Any, said: str, model: str = "") -> C4AIError | None:
