@@ -61,6 +61,16 @@ def quote(said: object) -> str:
     return text[: _QUOTE_CHARACTERS - 1] + "…"
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what it came of, the first cause last."""
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links
+
+
 class C4AIError(RuntimeError):
     """The root of all errors of this package.
 

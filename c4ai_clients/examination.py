@@ -31,6 +31,7 @@ from .errors import (
     TimedOutError,
     TransportError,
     UsageError,
+    causes,
     quote,
 )
 from .failures import page_error, wants_login
@@ -505,14 +506,7 @@ def _likely(page: Seen) -> list[_Kind]:
 
 def _of(error: BaseException, kind: type[BaseException]) -> BaseException | None:
     """Return the first of *kind* among an error and what caused it."""
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in seen:
-        if isinstance(link, kind):
-            return link
-        seen.append(link)
-        link = link.__cause__ or link.__context__
-    return None
+    return next((link for link in causes(error) if isinstance(link, kind)), None)
 
 
 def _mixed_up(error: C4AIError) -> bool:

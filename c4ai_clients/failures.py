@@ -27,6 +27,7 @@ from .errors import (
     ServerError,
     StatusError,
     UsageError,
+    causes,
     quote,
 )
 
@@ -128,13 +129,10 @@ def _translation(error: Exception) -> C4AIError:
     What our own socket raised, deep down, says it best; the libraries have
     only wrapped it.
     """
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
+    chain = causes(error)
+    for link in chain:
         if isinstance(link, C4AIError):
             return link
-        chain.append(link)
-        link = link.__cause__ or link.__context__
     if type(error) is OSError and error.errno is None:  # requests', of a file of cert=
         return UsageError(f"cannot send this: {quote(str(error))}")
     if any(isinstance(link, _USAGE) for link in chain):
@@ -187,8 +185,7 @@ _UNREADABLE = (
 
 def connect_error(error: BaseException, where: str = "the server") -> ConnectError:
     """Return the error of a connection that never came to be."""
-    link: BaseException | None = error
-    while link is not None:
+    for link in causes(error):
         if isinstance(link, ssl.SSLCertVerificationError):
             return ConnectError(
                 f"the certificate of {where} is not trusted ({link.verify_message}); "
@@ -209,5 +206,4 @@ def connect_error(error: BaseException, where: str = "the server") -> ConnectErr
             return ConnectError(
                 f"{where} refused the connection; is the server up, and the URL right?"
             )
-        link = link.__cause__ or link.__context__
     return ConnectError(f"cannot reach {where}: {quote(str(error))}")
