@@ -18,118 +18,20 @@ from typing import TYPE_CHECKING, Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from .clocks import Call, Clocked
 from .errors import C4AIError
 from .failures import connect_error, translated
+from .http1 import Response, request_head
 
 __all__ = ["Line", "TimedAdapter"]
 
 # How many idle connections a pool may keep: enough that threads never find it full.
 _KEPT = 1024
-
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\Z)")
-_SIZE_LINE = 1 << 12
-_TRAILER = 1 << 16
-_HEADS = 100
-
-
-class _Chunked:
-    """Takes the chunked framing off what has come, many chunks at once.
-
-    http.client reads four times for each chunk, which costs a reply of one
-    token a chunk more than all that is done with the tokens.
-
-    Attributes:
-        ended: Whether the last chunk was seen.
-        rest: What has come and is no whole piece of framing yet.
-    """
-
-    def __init__(self) -> None:
-        self.ended = False
-        self.rest = b""
-        self._left = 0  # of the data of the chunk that has begun
-        self._between = b""  # the line end that stands before the next size
-
-    def data(self, raw: bytes) -> bytes:
-        """Return the data in *raw*.
-
-        Raises:
-            http.client.IncompleteRead: This is no chunked framing.
-        """
-        raw = self.rest + raw if self.rest else raw
-        left, between = self._left, self._between
-        found: list[bytes] = []
-        at = 0
-        while True:
-            if left:
-                piece = raw[at : at + left]
-                found.append(piece)
-                at += len(piece)
-                left -= len(piece)
-                if left:
-                    break
-                between = b"\r\n"
-            start = at + len(between)
-            end = raw.find(b"\r\n", start)
-            if end < 0:
-                if len(raw) - at > _SIZE_LINE:
-                    raise http.client.IncompleteRead(b"")
-                break
-            digits = _SIZE.match(raw, start, end)
-            if digits is None or raw[at:start] != between:
-                raise http.client.IncompleteRead(b"")
-            left = int(digits[1], 16)
-            at = end + 2
-            if not left:
-                self.ended = True
-                break
-        self.rest, self._left, self._between = raw[at:], left, between
-        return b"".join(found)
-
-
-class _Answer(http.client.HTTPResponse):
-    """An answer that reads chunks in bulk, and skips any 1xx; http.client skips only 100."""
-
-    _body: _Chunked | None = None
-    _heads = 0
-
-    def read1(self, n: int = -1) -> bytes:
-        """Return what has come of the body, ``b""`` at its end."""
-        if not self.chunked or self.fp is None:
-            return super().read1(n)
-        if self._body is None:
-            self._body = _Chunked()
-        body = self._body
-        while not body.ended:
-            raw = self.fp.read1(n)
-            if not raw:
-                raise http.client.IncompleteRead(b"")
-            if data := body.data(raw):
-                return data
-        trailer = b"\r\n" + body.rest
-        while b"\r\n\r\n" not in trailer and (raw := self.fp.read1(n)):
-            trailer += raw
-            if len(trailer) > _TRAILER:
-                raise http.client.LineTooLong("trailer")
-        self.close()
-        return b""
-
-    def _read_status(self) -> Any:
-        """Read a status line; http.client itself goes on for as long as 100 comes."""
-        self._heads += 1
-        if self._heads > _HEADS:
-            raise http.client.HTTPException(f"more than {_HEADS} informational answers")
-        return super()._read_status()  # type: ignore[misc]
-
-    def begin(self) -> None:
-        super().begin()
-        while 102 <= self.status < 200:
-            self.headers = self.msg = None  # type: ignore[assignment]
-            super().begin()
+# Bytes of a body that are sent together with its head.
+_TOGETHER = 1 << 16
 
 
 class Line:
@@ -154,11 +56,18 @@ class Line:
 
 
 class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
-    """What makes a urllib3 connection keep a call's clocks; a mixin before its class."""
+    """What makes a urllib3 connection keep a call's clocks; a mixin before its class.
+
+    Attributes:
+        current: Holds the ``call`` to serve; told the ``socket`` that does.
+        called: What the server is called in requests.
+    """
 
     current: threading.local
+    called: str
     sock: Any
-    response_class = _Answer
+    response_class = Response
+    _asked = ("", "")
     _line: socket.socket | None = None
     _given_up = False
 
@@ -206,22 +115,50 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_RDWR)
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        """Have the socket, kept or new, serve the present call; then send."""
+    def request(
+        self, method: str, url: str, body: Any = None, headers: Any = None, **how: Any
+    ) -> None:
+        """Have the socket, kept or new, serve the present call; then send, all at once."""
         if self.sock is None:
             self.connect()
+        self._asked = method, url
         self.current.socket = self.sock
         self.sock.serve(self.current.call)
-        super().request(*args, **kwargs)
+        if "host" not in headers:
+            headers = {"Host": self.called, **headers}
+        head = request_head(method, url, headers)
+        body = body.encode() if isinstance(body, str) else body or b""
+        if len(body) <= _TOGETHER:
+            self.sock.sendall(head + body)
+        else:
+            self.sock.sendall(head)
+            self.sock.sendall(body)
 
     def getresponse(self) -> Any:
         """Return the answer; an end inside its headers is not their end."""
         sock = self.sock
-        response = super().getresponse()
-        if sock.ended:
-            response.close()
-            raise http.client.RemoteDisconnected("the connection ended inside the headers")
-        return response
+        method, url = self._asked
+        answer = Response(sock, method=method)
+        try:
+            answer.begin()
+            if sock.ended:
+                raise http.client.RemoteDisconnected("the connection ended inside the headers")
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.close()  # the answer keeps the socket open
+        return urllib3.HTTPResponse(
+            answer,
+            answer.headers,
+            answer.status,
+            version=answer.version,
+            reason=answer.reason,
+            preload_content=False,
+            original_response=answer,
+            request_method=method,
+            request_url=url,
+        )
 
 
 class _Dialled(_Timed):
@@ -262,12 +199,22 @@ class _Dialled(_Timed):
         raise failure
 
 
+def _called(url: str) -> str:
+    """Return what a server is called in each request: its port only where it is no usual one."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    parts = urllib3.util.parse_url(str(prepared.url))
+    host = re.sub("%.*]", "]", str(parts.host))  # a zone is this machine's own
+    usual = {"http": 80, "https": 443}.get(str(parts.scheme))
+    return host if parts.port in (None, usual) else f"{host}:{parts.port}"
+
+
 def _pools(
-    current: threading.local, timed: type[_Timed], plain: type[Any], secure: type[Any]
+    shared: dict[str, Any], timed: type[_Timed], plain: type[Any], secure: type[Any]
 ) -> dict[str, Any]:
-    """Return urllib3 pool classes whose connections serve ``current.call``."""
-    plain = type("Plain", (timed, plain), {"current": current})
-    secure = type("Secure", (timed, secure), {"current": current})
+    """Return urllib3 pool classes whose connections have what is *shared*."""
+    plain = type("Plain", (timed, plain), shared)
+    secure = type("Secure", (timed, secure), shared)
     return {
         "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
@@ -275,11 +222,34 @@ def _pools(
 
 
 class TimedAdapter(HTTPAdapter):
-    """Mounts the connections that keep clocks; one kept for each thread."""
+    """Mounts the connections that keep clocks, one kept for each thread.
 
-    def __init__(self, current: threading.local) -> None:
-        self._connections = current
+    One server's: where it is, the way there and whom to trust are found out
+    with the first request, where requests asks anew for each.
+    """
+
+    def __init__(self, current: threading.local, url: str) -> None:
+        self._shared = {"current": current, "called": _called(url)}
+        self._pool: Any = None
         super().__init__(pool_maxsize=_KEPT)
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """Return the connections to the server."""
+        if self._pool is None:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            super().cert_verify(pool, str(request.url), verify, cert)  # type: ignore[no-untyped-call]
+            self._pool = pool
+        return self._pool
+
+    def cert_verify(self, *args: Any) -> None:
+        """Do nothing: the pool knows since it was made."""
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        """Return the path to ask for; an http proxy is asked for the whole URL."""
+        direct = self._pool is not None and self._pool.proxy is None
+        return request.path_url if direct else super().request_url(request, proxies)
 
     def close(self) -> None:
         """Close every connection now.
@@ -290,6 +260,7 @@ class TimedAdapter(HTTPAdapter):
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118 - it refuses to be iterated
                 manager.pools[key].close()
+        self._pool = None
         super().close()
 
     def build_response(
@@ -302,7 +273,7 @@ class TimedAdapter(HTTPAdapter):
         """
         response = requests.Response()
         response.status_code = resp.status
-        response.headers = CaseInsensitiveDict(resp.headers)
+        response.headers = resp.headers  # type: ignore[assignment]
         response.raw = resp
         response.reason = resp.reason  # type: ignore[assignment]
         response.url = str(req.url)
@@ -313,7 +284,7 @@ class TimedAdapter(HTTPAdapter):
         """Make the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(
-            self._connections, _Dialled, HTTPConnection, HTTPSConnection
+            self._shared, _Dialled, HTTPConnection, HTTPSConnection
         )
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
@@ -322,8 +293,8 @@ class TimedAdapter(HTTPAdapter):
         if proxy.lower().startswith("socks"):
             from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-            pools = _pools(self._connections, _Timed, SOCKSConnection, SOCKSHTTPSConnection)
+            pools = _pools(self._shared, _Timed, SOCKSConnection, SOCKSHTTPSConnection)
         else:
-            pools = _pools(self._connections, _Dialled, HTTPConnection, HTTPSConnection)
+            pools = _pools(self._shared, _Dialled, HTTPConnection, HTTPSConnection)
         manager.pool_classes_by_scheme = pools
         return manager

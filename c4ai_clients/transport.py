@@ -408,7 +408,7 @@ class Transport:
         session = requests.Session()
         session.trust_env = settings.trust_env
         session.headers.clear()
-        adapter = TimedAdapter(self._current)
+        adapter = TimedAdapter(self._current, self.base_url)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         verify, cert = settings.verify, settings.cert

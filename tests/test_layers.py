@@ -81,6 +81,7 @@ SIBLINGS = {
     "providers/gradio_queue": {"providers/gradio_chat", "providers/gradio_messages"},
     "providers/gradio_websocket": {"providers/gradio_messages", "providers/gradio_queue"},
     "providers/chatui": {
+        "providers/chatui_conversation",
         "providers/chatui_server",
         "providers/chatui_tree",
         "providers/chatui_updates",
@@ -88,7 +89,7 @@ SIBLINGS = {
     "providers/chatui_server": {"providers/chatui_tree", "providers/sveltekit"},
     "providers/chatui_site": {"providers/sveltekit"},
     "providers/chatui_tree": {"providers/sveltekit"},
-    "providers/h2o": {"providers/sveltekit"},
+    "providers/h2o": {"providers/chatui_conversation", "providers/sveltekit"},
     "providers/gradio_site": {"providers/gradio_chat", "providers/gradio_config"},
     "providers/h2o_site": {"providers/sveltekit"},
 }

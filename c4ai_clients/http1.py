@@ -1,0 +1,187 @@
+"""HTTP/1.1 as it stands on the wire: a request's head, an answer's head, the chunked framing.
+
+http.client does all of it too, at a price that a small request and a reply of
+one token a chunk feel: it looks at each header on the way out again, hands
+those on the way in to email's parser, and reads four times for each chunk.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import urllib3
+
+__all__ = ["Response", "request_head"]
+
+_OLD = ("HTTP/1.0", "HTTP/0.9")
+_LINE = 1 << 16
+_HEADS = 100
+_FIELD = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
+_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
+
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\Z)")
+_SIZE_LINE = 1 << 12
+_TRAILER = 1 << 16
+
+
+def request_head(method: str, target: str, headers: Mapping[str, str | bytes]) -> bytes:
+    """Return a request's head.
+
+    Raises:
+        ValueError: A line break is in it, or a letter that is none of Latin-1.
+    """
+    lines = [f"{method} {target} HTTP/1.1"]
+    for name, value in headers.items():
+        lines.append(f"{name}: {value if isinstance(value, str) else value.decode('latin-1')}")
+    head = "\r\n".join([*lines, "", ""])
+    if head.count("\n") > len(lines) + 1 or head.count("\r") > len(lines) + 1:
+        raise ValueError("a header holds a line break")
+    return head.encode("latin-1")
+
+
+class Response(http.client.HTTPResponse):
+    """An answer that reads its head and its chunks in bulk, and skips any 1xx."""
+
+    headers: Any
+    _body: _Chunked | None = None
+    _heads = 0
+
+    def begin(self) -> None:
+        """Read the head of the answer, and tell where its body ends."""
+        while True:
+            version, status, reason = self._read_status()
+            if version not in _OLD and not version.startswith("HTTP/1."):
+                raise http.client.UnknownProtocol(version)
+            fields = _fields(self.fp)
+            if not 100 <= status < 200 or status == 101:
+                break
+        self.version = 10 if version in _OLD else 11
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.headers = fields
+        self.chunked = _first(fields, "transfer-encoding").lower() == "chunked"
+        self.chunk_left = None
+        self.length = None if self.chunked else _length(_first(fields, "content-length"))
+        if status in (204, 304) or status < 200:
+            self.length = 0
+        connection = _first(fields, "connection").lower()
+        if self.version == 11:
+            kept = "close" not in connection
+        else:
+            kept = "keep-alive" in connection or "keep-alive" in fields
+        self.will_close = not kept or (not self.chunked and self.length is None)
+
+    def _read_status(self) -> Any:
+        """Read a status line; there may be some before the answer's own."""
+        self._heads += 1
+        if self._heads > _HEADS:
+            raise http.client.HTTPException(f"more than {_HEADS} informational answers")
+        return super()._read_status()  # type: ignore[misc]
+
+    def read1(self, n: int = -1) -> bytes:
+        """Return what has come of the body, ``b""`` at its end."""
+        if not self.chunked or self.fp is None:
+            return super().read1(n)
+        if self._body is None:
+            self._body = _Chunked()
+        body = self._body
+        while not body.ended:
+            raw = self.fp.read1(n)
+            if not raw:
+                raise http.client.IncompleteRead(b"")
+            if data := body.data(raw):
+                return data
+        trailer = b"\r\n" + body.rest
+        while b"\r\n\r\n" not in trailer and (raw := self.fp.read1(n)):
+            trailer += raw
+            if len(trailer) > _TRAILER:
+                raise http.client.LineTooLong("trailer")
+        self.close()
+        return b""
+
+
+def _fields(reader: Any) -> urllib3.HTTPHeaderDict:
+    """Read headers; where a line is not what HTTP wants, http.client says what they are."""
+    lines: list[bytes] = []
+    while (line := reader.readline(_LINE + 1)) not in (b"\r\n", b"\n", b""):
+        if len(line) > _LINE:
+            raise http.client.LineTooLong("header line")
+        lines.append(line)
+        if len(lines) >= _HEADS:
+            raise http.client.HTTPException(f"got more than {_HEADS} headers")
+    found = [_FIELD.fullmatch(line.decode("latin-1")) for line in lines]
+    if None not in found:
+        return urllib3.HTTPHeaderDict((field[1], field[2]) for field in found if field)
+    message = http.client.parse_headers(io.BytesIO(b"".join([*lines, b"\r\n"])))
+    return urllib3.HTTPHeaderDict((name, _FOLD.sub(" ", value)) for name, value in message.items())
+
+
+def _first(fields: urllib3.HTTPHeaderDict, name: str) -> str:
+    values = fields.getlist(name)
+    return values[0] if values else ""
+
+
+def _length(said: str) -> int | None:
+    try:
+        length = int(said)
+    except ValueError:
+        return None
+    return length if length >= 0 else None
+
+
+class _Chunked:
+    """Takes the chunked framing off what has come, many chunks at once.
+
+    http.client reads four times for each chunk, which costs a reply of one
+    token a chunk more than all that is done with the tokens.
+
+    Attributes:
+        ended: Whether the last chunk was seen.
+        rest: What has come and is no whole piece of framing yet.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.rest = b""
+        self._left = 0  # of the data of the chunk that has begun
+        self._between = b""  # the line end that stands before the next size
+
+    def data(self, raw: bytes) -> bytes:
+        """Return the data in *raw*.
+
+        Raises:
+            http.client.IncompleteRead: This is no chunked framing.
+        """
+        raw = self.rest + raw if self.rest else raw
+        left, between = self._left, self._between
+        found: list[bytes] = []
+        at = 0
+        while True:
+            if left:
+                piece = raw[at : at + left]
+                found.append(piece)
+                at += len(piece)
+                left -= len(piece)
+                if left:
+                    break
+                between = b"\r\n"
+            start = at + len(between)
+            end = raw.find(b"\r\n", start)
+            if end < 0:
+                if len(raw) - at > _SIZE_LINE:
+                    raise http.client.IncompleteRead(b"")
+                break
+            digits = _SIZE.match(raw, start, end)
+            if digits is None or raw[at:start] != between:
+                raise http.client.IncompleteRead(b"")
+            left = int(digits[1], 16)
+            at = end + 2
+            if not left:
+                self.ended = True
+                break
+        self.rest, self._left, self._between = raw[at:], left, between
+        return b"".join(found)
