@@ -43,6 +43,7 @@ from ..errors import (
 from ..events import Event, File, Finish, Started, Text
 from ..messages import FileLike, Message, Messages, as_prompt, image_upload, images_of
 from ..stream import Stream, Turn
+from .chatui_conversation import delete, id_of
 from .chatui_server import Server, refusal
 from .chatui_tree import Branch, final_text, messages_of, root_of
 from .chatui_updates import Thinking, beyond, read
@@ -382,12 +383,7 @@ class ChatUI(ChatClient):
             )
         except ServerError as error:
             raise self._server.explained(call, error) from error
-        name = made.get("conversationId") if isinstance(made, dict) else None
-        if not is_id(name):
-            raise ProtocolError(
-                f"the server gave no conversation id: {quote(made)}", phase="create"
-            )
-        conversation.id = name
+        conversation.id = id_of(made)
         root = root_of(made)
         conversation.state = {"before": len(turn.history), "root": root}
         if root is not None:
@@ -504,17 +500,7 @@ class ChatUI(ChatClient):
         return made
 
     def _delete(self, conversation: Conversation) -> None:
-        if conversation.id is None:
-            return
-        self._fetch(
-            "DELETE",
-            f"/conversation/{conversation.id}",
-            phase="delete",
-            cookies=conversation.cookies,
-            refusal=refusal,
-        )
-        conversation.id = None
-        conversation.state.clear()
+        delete(self, conversation, refusal)
 
 
 def _before(conversation: Conversation) -> int:

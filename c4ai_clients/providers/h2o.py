@@ -39,6 +39,7 @@ from ..errors import (
 from ..events import Event, Finish, Started, Text, Title, Unknown, Usage
 from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
+from .chatui_conversation import delete, id_of
 from .sveltekit import nodes
 
 __all__ = ["H2O"]
@@ -202,10 +203,7 @@ class H2O(ChatClient):
         made = self._transport.fetch(
             turn.call, "POST", "/conversation", phase="create", json=wanted, **how
         )
-        name = made.get("conversationId") if isinstance(made, dict) else None
-        if not is_id(name):
-            raise ProtocolError(f"the server gave no conversation id: {quote(made)}")
-        conversation.id = name
+        conversation.id = id_of(made)
         conversation.state.pop("ids", None)
 
     def _title(self, turn: Turn) -> Event:
@@ -222,16 +220,7 @@ class H2O(ChatClient):
         return Title(title.strip()) if isinstance(title, str) else Unknown(made)
 
     def _delete(self, conversation: Conversation) -> None:
-        if conversation.id is None:
-            return
-        self._fetch(
-            "DELETE",
-            f"/conversation/{conversation.id}",
-            phase="delete",
-            cookies=conversation.cookies,
-            refusal=_refusal,
-        )
-        conversation.id = None
+        delete(self, conversation, _refusal)
 
 
 def _above_0(name: str, value: Any, *kinds: Any) -> Any:
