@@ -16,6 +16,7 @@ from typing import Any
 import peers
 import pytest
 import responses
+from any_client import WAYS, cut_off, joined, leave
 from conftest import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,26 +75,12 @@ def client(server: Emulator, quick: RetryPolicy) -> Iterator[AutonomousAI]:
         yield running
 
 
-def joined(tokens: list[str]) -> str:
-    raw = "".join(tokens).encode("utf-16-le", "surrogatepass")
-    return raw.decode("utf-16-le", "surrogatepass")
-
-
 def sent(body: bytes | str | None) -> list[dict[str, Any]]:
     """Return the messages that a request's body holds."""
     coded = json.loads(body or "")["messages"]
     messages = json.loads(base64.b64decode(coded, validate=True).decode("utf-8"))
     assert isinstance(messages, list)
     return messages
-
-
-def cut_off(stream: Stream) -> IncompleteReplyError | None:
-    """Read to the end, and return the error that it ended in."""
-    try:
-        list(stream)
-    except IncompleteReplyError as error:
-        return error
-    return None
 
 
 def chunk(text: Any = None, finish: Any = None, **more: Any) -> dict[str, Any]:
@@ -290,25 +277,14 @@ def test_stream__failed_is_not_sent_again(server: Emulator, client: AutonomousAI
     assert 1 == len(server.requests)
 
 
-@pytest.mark.parametrize("leave", ["break", "cancel", "with", "drop"])
-def test_stream__leaving_hangs_up(leave: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_stream__leaving_hangs_up(way: str) -> None:
     """However a caller leaves, the server sees the connection go at once."""
     with (
         Emulator(("autonomous",), replies=Answer(tokens=["word "] * 500), pace=0.02) as emulator,
         AutonomousAI(emulator.url("autonomous")) as client,
     ):
-        if leave == "break":
-            for _ in client.stream("Hi"):
-                break
-        elif leave == "with":
-            with client.stream("Hi") as stream:
-                next(stream)
-        else:
-            stream = client.stream("Hi")
-            next(stream)
-            if leave == "cancel":
-                stream.cancel()
-            del stream
+        leave(client, way)
 
         assert wait_until(lambda: emulator.hang_ups == ["message"])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import responses
+from any_client import WAYS, joined, leave
 from conftest import wait_until
 from replay import CAPTURES, Exchange, recorded, replay
 from test_stream import stream_of
@@ -46,11 +47,6 @@ HOSTILE = [
     pytest.param([" "], id="blank"),
     pytest.param(["x" * 5000, "y"], id="long-token"),
 ]
-
-
-def joined(tokens: list[str]) -> str:
-    raw = "".join(tokens).encode("utf-16-le", "surrogatepass")
-    return raw.decode("utf-16-le", "surrogatepass")
 
 
 @pytest.mark.parametrize("era", ["B", "C"])
@@ -148,30 +144,14 @@ def test_stream__refused_then_answered(step: str, quick: RetryPolicy) -> None:
         assert 1 == emulator.processed
 
 
-@pytest.mark.parametrize("leave", ["break", "cancel", "with", "drop"])
-def test_stream__leaving_hangs_up(leave: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_stream__leaving_hangs_up(way: str) -> None:
     """However a caller leaves, the server sees the connection go at once."""
     with (
         Emulator(("chat-ui",), replies=Answer(tokens=["word "] * 500), pace=0.02) as emulator,
         C4AICommand(emulator.url("chat-ui")) as client,
     ):
-        if leave == "break":
-            for _ in client.stream("Hi"):
-                break
-        elif leave == "with":
-            with client.stream("Hi") as stream:
-                next(stream)
-        else:
-            stream = client.stream("Hi")
-            next(stream)
-            if leave == "cancel":
-                stream.cancel()
-                stream.cancel()
-                with pytest.raises(CancelledError):
-                    next(stream)
-                with pytest.raises(CancelledError):
-                    stream.reply()
-            del stream
+        leave(client, way)
 
         assert wait_until(lambda: emulator.hang_ups == ["message"])
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from any_client import WAYS, joined, leave
 from conftest import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,11 +61,6 @@ HOSTILE = [
     pytest.param(["data: {}\n\n", "event: end\n\nx"], id="frames"),
     pytest.param(["None", "null", "''"], id="words"),
 ]
-
-
-def joined(tokens: list[str]) -> str:
-    raw = "".join(tokens).encode("utf-16-le", "surrogatepass")
-    return raw.decode("utf-16-le", "surrogatepass")
 
 
 @contextlib.contextmanager
@@ -516,9 +512,9 @@ def test_stream__refused_then_answered(step: str, quick: RetryPolicy) -> None:
         assert 1 == emulator.processed
 
 
-@pytest.mark.parametrize("leave", ["break", "cancel", "with", "drop"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("version", "cancels"), [("4.16.0", 0), ("4.44.1", 1), ("6.31.0", 1)])
-def test_stream__leaving_hangs_up(leave: str, version: str, cancels: int) -> None:
+def test_stream__leaving_hangs_up(way: str, version: str, cancels: int) -> None:
     """However a caller leaves, the server sees it go, and from 4.31 on is told so."""
     with (
         Emulator(
@@ -526,21 +522,7 @@ def test_stream__leaving_hangs_up(leave: str, version: str, cancels: int) -> Non
         ) as emulator,
         Qwen(emulator.url("qwen")) as client,
     ):
-        if leave == "break":
-            for _ in client.stream("Hi"):
-                break
-        elif leave == "with":
-            with client.stream("Hi") as stream:
-                next(stream)
-        else:
-            stream = client.stream("Hi")
-            next(stream)
-            if leave == "cancel":
-                stream.cancel()
-                stream.cancel()
-                with pytest.raises(CancelledError):
-                    next(stream)
-            del stream
+        leave(client, way)
 
         assert wait_until(lambda: emulator.hang_ups == ["stream"])
         client.close()

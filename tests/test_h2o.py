@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import responses
+from any_client import WAYS, cut_off, joined, leave
 from conftest import threads_of_ours, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,6 @@ from c4ai_clients import (
     RetryPolicy,
     ServerError,
     StatusError,
-    Stream,
     UsageError,
 )
 from c4ai_clients.emulator import Answer, Emulator
@@ -76,25 +76,11 @@ def inputs(emulator: Emulator) -> list[str]:
     return [each.json()["inputs"] for each in emulator.requests if each.step == "message"]
 
 
-def joined(tokens: list[str]) -> str:
-    raw = "".join(tokens).encode("utf-16-le", "surrogatepass")
-    return raw.decode("utf-16-le", "surrogatepass")
-
-
 def tgi(text: str, final: Any = None, **more: Any) -> str:
     """Write one event as text-generation-inference does."""
     token = {"id": 1, "text": text, "logprob": -0.5, "special": False}
     update = {"token": token, "generated_text": final, "details": None} | more
     return f"data:{json.dumps(update)}\n\n"
-
-
-def cut_off(stream: Stream) -> IncompleteReplyError | None:
-    """Read to the end, and return the error that it ended in."""
-    try:
-        list(stream)
-    except IncompleteReplyError as error:
-        return error
-    return None
 
 
 def script(body: str | bytes, *, status: int = 200, kind: str = "text/event-stream") -> None:
@@ -214,25 +200,14 @@ def test_stream__refused_then_answered(step: str, server: Emulator, client: H2O)
     assert 1 == server.processed
 
 
-@pytest.mark.parametrize("leave", ["break", "cancel", "with", "drop"])
-def test_stream__leaving_hangs_up(leave: str) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_stream__leaving_hangs_up(way: str) -> None:
     """However a caller leaves, the server sees the connection go and is told to delete."""
     with (
         Emulator(("h2o",), replies=Answer(tokens=["word "] * 500), pace=0.02) as emulator,
         H2O(emulator.url("h2o")) as client,
     ):
-        if leave == "break":
-            for _ in client.stream("Hi"):
-                break
-        elif leave == "with":
-            with client.stream("Hi") as stream:
-                next(stream)
-        else:
-            stream = client.stream("Hi")
-            next(stream)
-            if leave == "cancel":
-                stream.cancel()
-            del stream
+        leave(client, way)
 
         assert wait_until(lambda: emulator.hang_ups == ["message"])
         assert wait_until(lambda: emulator.goodbyes == ["delete"])
