@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from .client import ChatClient
 from .errors import UsageError
-from .examination import Check, Examination, Failed, Finding
+from .examination import Check, Examination, Finding
 
 __all__ = ["Check", "Finding", "connect", "examine"]
 
@@ -52,11 +52,4 @@ def examine(url: str, **settings: Any) -> Finding:
     Takes what :func:`~c4ai_clients.connect` takes, and raises nothing but ``UsageError`` for
     a setting that cannot be used.
     """
-    examination = Examination(settings)
-    try:
-        return examination.of(url)
-    except Failed as failed:
-        return examination.finding(error=failed.error)
-    finally:
-        for site in examination.sites:
-            site.close()
+    return Examination(settings).of(url)

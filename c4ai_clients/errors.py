@@ -71,6 +71,11 @@ def causes(error: BaseException) -> list[BaseException]:
     return links
 
 
+def caused_by(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """Return the first of *kind* among an error and what it came of, or None."""
+    return next((link for link in causes(error) if isinstance(link, kind)), None)
+
+
 class C4AIError(RuntimeError):
     """The root of all errors of this package.
 

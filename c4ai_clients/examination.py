@@ -2,18 +2,17 @@
 
 The page at the URL comes first: what it shows says who is asked next. Each
 provider recognises its own servers, in ``providers/NAME_site.py``; here stand
-their order, and what to do where nothing fits. No message is sent and no
-conversation begun.
+their order, and in ``remedies.py`` what to do where nothing fits. No message is
+sent and no conversation begun.
 """
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from socket import gaierror
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 from .address import addresses, base_of, swapped
@@ -23,26 +22,23 @@ from .errors import (
     C4AIError,
     ConnectError,
     IncompleteReplyError,
-    NotFoundError,
     ProtocolError,
-    RateLimitError,
-    ServerError,
     StatusError,
-    TimedOutError,
     TransportError,
     UsageError,
-    causes,
+    caused_by,
     quote,
 )
-from .failures import page_error, wants_login
+from .failures import wants_login
 from .providers import autonomous_site, chatui_site, gradio_site, h2o_site
 from .providers.autonomous import AutonomousAI
 from .providers.chatui import C4AICommand, ChatUI
 from .providers.gradio import Gradio, Qwen
 from .providers.h2o import H2O
+from .remedies import Failed, misplaced, refused, strange, unreached
 from .site import Found, Seen, Site
 
-__all__ = ["Check", "Examination", "Failed", "Finding"]
+__all__ = ["Check", "Examination", "Finding"]
 
 
 @dataclass(frozen=True)
@@ -127,14 +123,6 @@ class Finding:
         }
 
 
-class Failed(Exception):  # noqa: N818 - it never leaves this file
-    """A check failed, and those behind it cannot be made."""
-
-    def __init__(self, error: C4AIError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 @dataclass
 class Examination:
     """One look at a server: what was asked, and what came of it."""
@@ -147,51 +135,41 @@ class Examination:
 
     def of(self, url: str) -> Finding:
         """Look at what stands at *url*."""
+        client, found, error = None, None, None
+        try:
+            client, found = self._found(url)
+        except Failed as failed:
+            self.checks.append(Check(failed.name, False, failed.saw, failed.remedy))
+            tried = f". Tried: {', '.join(self.tried)}" if self.tried else ""
+            error = failed.raises(f"{failed}{tried}", phase="connect", **failed.fields)
+            error.__cause__ = failed.__cause__
+        finally:
+            for site in self.sites:
+                site.close()
+        return Finding(self.url, client, found, tuple(self.checks), tuple(self.tried), error)
+
+    def _found(self, url: str) -> tuple[type[ChatClient], Found]:
+        """Return what stands at *url*, and its client."""
         try:
             pasted = addresses(url)
         except (UsageError, ValueError) as error:
             shown = quote(url).rpartition("@")[2] if isinstance(url, str) else quote(url)
             self.url = shown
-            self.fail(
+            raise Failed(
                 "url",
                 f"{shown!r} is no URL of a server",
                 "write it as https://host, http://host:port or host",
                 UsageError,
-                cause=error,
-            )
+            ) from error
         site, page = self._reached(pasted)
         site, page = self._followed(site, page)
         self.url = site.url
-        self._check_status(site, page)
-        kind, found = self._recognised(site, page)
+        if (failed := refused(site, page)) is not None:
+            raise failed
+        client, found = self._recognised(site, page)
         self.url = site.url
-        return self._described(kind, found)
-
-    def fail(
-        self,
-        name: str,
-        saw: str,
-        remedy: str,
-        raises: type[C4AIError] = ProtocolError,
-        *,
-        cause: BaseException | None = None,
-        **fields: Any,
-    ) -> NoReturn:
-        """Note a check that failed, and end the examination."""
-        self.checks.append(Check(name, False, saw, remedy))
-        tried = f". Tried: {', '.join(self.tried)}" if self.tried else ""
-        error = raises(f"{saw}: {remedy}{tried}", phase="connect", **fields)
-        error.__cause__ = cause
-        raise Failed(error) from cause
-
-    def finding(
-        self,
-        client: type[ChatClient] | None = None,
-        found: Found | None = None,
-        error: C4AIError | None = None,
-    ) -> Finding:
-        """Return what was found."""
-        return Finding(self.url, client, found, tuple(self.checks), tuple(self.tried), error)
+        self._describe(client, found)
+        return client, found
 
     def _site(self, origin: str, base: str) -> Site:
         self.sites.append(Site(origin, base, self.settings, self.tried))
@@ -209,69 +187,26 @@ class Examination:
         page, trouble = _page(site)
         if page is not None:
             return site, page
-        if _mixed_up(trouble) or not (certain or _of(trouble, gaierror)):
+        if _mixed_up(trouble) or not (certain or caused_by(trouble, gaierror)):
             origin = pasted[-1][0] if not certain else swapped(pasted[0][0])
             other = self._site(origin, pasted[0][1])
             said = certain and isinstance(trouble, StatusError)
             page, worse = (None, trouble) if said else _page(other)
-            untrusted = _of(worse, ssl.SSLCertVerificationError) is not None
+            untrusted = caused_by(worse, ssl.SSLCertVerificationError) is not None
             if certain and (said or page is not None or untrusted):
                 scheme = urlsplit(origin).scheme
-                self.fail(
+                raise Failed(
                     "connection",
                     f"{site.origin} does not speak {urlsplit(site.origin).scheme}",
                     f"it speaks {scheme}: use {other.url}",
                     ConnectError,
-                    cause=trouble,
                     lasting=True,
-                )
+                ) from trouble
             if page is not None:
                 return other, page
             if untrusted:
-                self._unreached(other, worse)
-        return self._unreached(site, trouble)
-
-    def _unreached(self, site: Site, error: C4AIError) -> NoReturn:
-        """Fail for what kept the page from coming."""
-        host = urlsplit(site.origin).netloc
-        words = str(error.args[0]) if error.args else ""
-        saw, remedy = f"{site.origin} cannot be reached: {words}", "is the URL right?"
-        fields: dict[str, Any] = {}
-        if _of(error, UsageError):
-            saw, remedy = words, "correct that setting"
-        elif "proxy" in words:
-            saw, remedy = words, "correct the proxy, or leave it out"
-        elif untrusted := _of(error, ssl.SSLCertVerificationError):
-            said = getattr(untrusted, "verify_message", "") or "it cannot be verified"
-            saw = f"the certificate of {host} is not trusted ({said})"
-            remedy = (
-                "if you trust the server, give the file of its CA as verify=PATH, "
-                "or in the environment as REQUESTS_CA_BUNDLE"
-            )
-        elif _of(error, ssl.SSLError):
-            saw = f"{host} does not speak https as we do: {words}"
-            remedy = "correct scheme and port"
-        elif _of(error, gaierror):
-            saw = f"no address is known for the name {urlsplit(site.origin).hostname}"
-            remedy = "check its spelling, and that this machine is on the network that knows it"
-        elif _of(error, ConnectionRefusedError):
-            saw = f"nothing listens at {host}"
-            remedy = "start the server, or correct the port"
-        elif isinstance(error, TimedOutError) and error.kind == "connect":
-            saw = f"{host} takes no connection ({words.partition(':')[0]})"
-            remedy = "check host and port; a firewall may drop what you send, or a proxy be needed"
-            fields["kind"] = error.kind
-        elif isinstance(error, TimedOutError):
-            saw = f"{host} takes connections and does not answer ({words.partition(':')[0]})"
-            remedy = "see whether the server hangs, or give it longer with timeout="
-            fields["kind"] = error.kind
-        elif isinstance(error, ProtocolError):
-            saw = f"what answers at {host} does not speak HTTP ({words})"
-            remedy = "correct the port: another service has this one"
-        elif isinstance(error, IncompleteReplyError):
-            saw = f"{host} hangs up without an answer"
-            remedy = "correct scheme and port, or look at the server's log"
-        self.fail("connection", saw, remedy, type(error), cause=error, **fields)
+                raise unreached(other, worse) from worse
+        raise unreached(site, trouble) from trouble
 
     def _followed(self, site: Site, page: Seen) -> tuple[Site, Seen]:
         """Follow a redirect to another path of the same server, once."""
@@ -281,7 +216,7 @@ class Examination:
             path = site.path_of(page.location)
             shown = quote(page.location.partition("?")[0])
             if wants_login(page.location):
-                self.fail(
+                raise Failed(
                     "login",
                     f"{site.url} sends us on to a login, {shown}",
                     "log in with a browser and give that session's cookies=, or give api_key",
@@ -291,7 +226,7 @@ class Examination:
             onward = None if path is None else base_of(path)
             if last or onward is None or onward == site.base:
                 remedy = "give that server as the URL" if onward is None else "correct the server"
-                self.fail(
+                raise Failed(
                     "answer",
                     f"{site.url} sends us on to {shown}",
                     remedy,
@@ -301,45 +236,6 @@ class Examination:
             site.base = onward
             page = site.page()
         return site, page
-
-    def _check_status(self, site: Site, page: Seen) -> None:
-        """Fail for a status that tells all."""
-        known: dict[str, Any] = {"status": page.status, "body": quote(page.body)}
-        if page.status in (401, 403):
-            key = "another api_key" if self.settings.get("api_key") else "api_key (--api-key)"
-            self.fail(
-                "login",
-                f"{site.url} answers {page.status}: it lets in only those whom it knows",
-                f"give {key}, or cookies=, that it accepts",
-                AuthError,
-                **known,
-            )
-        if page.status == 404 and site.origin.endswith(".hf.space"):
-            self.fail(
-                "answer",
-                f"{site.url} answers 404: there is no such Space, or it is private",
-                "check its name, and give your Hugging Face token as api_key (--api-key)",
-                NotFoundError,
-                **known,
-            )
-        if page.status == 429:
-            self.fail(
-                "answer",
-                f"{site.url} answers 429: too many requests",
-                "wait a minute, and ask again",
-                RateLimitError,
-                **known,
-            )
-        if page.status >= 500:
-            said = page_error(page.status, page.body)
-            words = str(said.args[0]).rpartition("page: ")[2] if said else ""
-            self.fail(
-                "answer",
-                f"{site.url} answers {page.status}" + (f", {words}" if words else ""),
-                "look at the server's log" if not words else "then ask again",
-                ServerError,
-                **known,
-            )
 
     def _recognised(self, site: Site, page: Seen) -> tuple[type[ChatClient], Found]:
         """Return whose server it is: those are asked whose page it looks like, or else all.
@@ -367,70 +263,16 @@ class Examination:
                 try:
                     found = kind.found(site, top)
                 except (TransportError, ProtocolError) as error:
-                    self._unreached(site, error)
+                    raise unreached(site, error) from error
                 if found is None:
                     continue
                 if not right and self.url != site.url:
-                    self._wrong_path(site, given, found)
+                    raise misplaced(self.url, site, given, found.what)
                 wanted = preset is not None and issubclass(preset, kind.client)
                 return preset if preset is not None and wanted else kind.client, found
-        return self._stranger(site, given)
+        raise strange(self.url, site, given)
 
-    def _wrong_path(self, site: Site, page: Seen, found: Found) -> NoReturn:
-        """Fail for a path that is not the application's own."""
-        self.fail(
-            "url",
-            f"nothing that chats is at {self.url}",
-            f"use {site.url}, where {found.what} answers",
-            NotFoundError,
-            status=page.status,
-            body=quote(page.body),
-        )
-
-    def _stranger(self, site: Site, page: Seen) -> NoReturn:
-        """Fail for a server that is nothing of ours."""
-        known: dict[str, Any] = {"status": page.status, "body": quote(page.body)}
-        listed = site.ask("/v1/models").json
-        if isinstance(listed, dict) and isinstance(listed.get("data"), list):
-            self.fail(
-                "kind",
-                f"{self.url} is an OpenAI-compatible server (it lists models at /v1/models)",
-                "ask it with a client for OpenAI's API; this package speaks other protocols",
-            )
-        if page.shows('type="password"'):
-            self.fail(
-                "login",
-                f"{self.url} shows a login page",
-                "log in with a browser and give that session's cookies=, or give api_key",
-                AuthError,
-                **known,
-            )
-        if page.status != 200:
-            self.fail(
-                "answer",
-                f"{self.url} answers {page.status}, and no chat server was found there",
-                "is a path missing, such as /chat, or one too many?",
-                NotFoundError if page.status == 404 else StatusError,
-                **known,
-            )
-        asleep = page_error(page.status, page.body) if page.is_page else None
-        if isinstance(asleep, ServerError) and page.shows("space"):
-            saw, _, remedy = str(asleep.args[0]).rpartition("page: ")[2].partition(": ")
-            self.fail("answer", f"{self.url}: {saw}", remedy or "ask again", ServerError, **known)
-        if page.is_page:
-            title = re.search(r"<title[^>]*>([^<]*)", page.body.decode("utf-8", "replace"), re.I)
-            what = f"a web page{f', {quote(title[1])!r},' if title else ''} of another kind"
-        elif not page.body.strip():
-            what = "an empty answer"
-        else:
-            what = f"something else, which begins: {quote(page.body[:60])}"
-        self.fail(
-            "kind",
-            f"{self.url} gives {what}; it is neither chat-ui nor Gradio",
-            "correct the URL: it is that of the chat itself, such as https://owner-name.hf.space",
-        )
-
-    def _described(self, client: type[ChatClient], found: Found) -> Finding:
+    def _describe(self, client: type[ChatClient], found: Found) -> None:
         """Say what was found, check by check."""
         add = self.checks.append
         add(Check("connection", True, f"{self.url} answers"))
@@ -450,7 +292,7 @@ class Examination:
             )
         if found.problem is not None:
             saw, _, remedy = quote(str(found.problem.args[0])).partition(": ")
-            self.fail("chat", saw, remedy, type(found.problem), cause=found.problem)
+            raise Failed("chat", saw, remedy, type(found.problem)) from found.problem
         for line in found.chat:
             add(Check("chat", True, quote(line)))
         if found.login:
@@ -486,7 +328,6 @@ class Examination:
             some = ", ".join(map(quote, found.models[:_SHOWN]))
             more = f" and {len(found.models) - _SHOWN} more" if found.models[_SHOWN:] else ""
             add(Check("models", True, f"{some}{more}"))
-        return self.finding(client, found)
 
 
 def _page(site: Site) -> tuple[Seen | None, C4AIError]:
@@ -504,13 +345,10 @@ def _likely(page: Seen) -> list[_Kind]:
     return [kind for kind in _KINDS if kind.shows(page)]
 
 
-def _of(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """Return the first of *kind* among an error and what caused it."""
-    return next((link for link in causes(error) if isinstance(link, kind)), None)
-
-
 def _mixed_up(error: C4AIError) -> bool:
     """Tell whether it looks like http where https is spoken, or the reverse."""
     if isinstance(error, (ProtocolError, IncompleteReplyError, StatusError)):
         return True
-    return bool(_of(error, ssl.SSLError)) and not _of(error, ssl.SSLCertVerificationError)
+    return bool(caused_by(error, ssl.SSLError)) and not caused_by(
+        error, ssl.SSLCertVerificationError
+    )
