@@ -20,7 +20,7 @@ import io
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from time import monotonic
 from typing import Any, Union
@@ -95,14 +95,14 @@ class Call:
     Attributes:
         fresh: Set to True with each piece of content; read at the next wait.
         attempts: How often the request under way has been tried.
-        withheld: What no error of the request under way may quote.
+        withheld: Gives what no error of the request under way may quote.
     """
 
     def __init__(self, timeout: Timeout) -> None:
         self.timeout = timeout
         self.fresh = False
         self.attempts = 0
-        self.withheld: list[str] = []
+        self.withheld: Callable[[], Iterable[str]] = tuple
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._cancelled = threading.Event()

@@ -201,9 +201,7 @@ class _Dialled(_Timed):
 
 def _called(url: str) -> str:
     """Return what a server is called in each request: its port only where it is no usual one."""
-    prepared = requests.PreparedRequest()
-    prepared.prepare_url(url, None)
-    parts = urllib3.util.parse_url(str(prepared.url))
+    parts = urllib3.util.parse_url(url)
     host = re.sub("%.*]", "]", str(parts.host))  # a zone is this machine's own
     usual = {"http": 80, "https": 443}.get(str(parts.scheme))
     return host if parts.port in (None, usual) else f"{host}:{parts.port}"

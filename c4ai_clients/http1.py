@@ -15,6 +15,8 @@ from typing import Any
 
 import urllib3
 
+from .errors import UsageError
+
 __all__ = ["Response", "request_head"]
 
 _OLD = ("HTTP/1.0", "HTTP/0.9")
@@ -32,14 +34,15 @@ def request_head(method: str, target: str, headers: Mapping[str, str | bytes]) -
     """Return a request's head.
 
     Raises:
-        ValueError: A line break is in it, or a letter that is none of Latin-1.
+        UsageError: A line break is in it, or a letter that is none of Latin-1.
     """
     lines = [f"{method} {target} HTTP/1.1"]
     for name, value in headers.items():
         lines.append(f"{name}: {value if isinstance(value, str) else value.decode('latin-1')}")
     head = "\r\n".join([*lines, "", ""])
-    if head.count("\n") > len(lines) + 1 or head.count("\r") > len(lines) + 1:
-        raise ValueError("a header holds a line break")
+    breaks = len(lines) + 1
+    if (head.count("\r"), head.count("\n")) != (breaks, breaks) or max(head) > "\xff":
+        raise UsageError("a header holds a line break or a character that no header may hold")
     return head.encode("latin-1")
 
 

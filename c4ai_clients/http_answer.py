@@ -21,6 +21,7 @@ JSON_LIMIT = 4 << 20
 
 _PIECE = 1 << 16
 _ERROR_LIMIT = 1 << 16
+_ENCODINGS = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
 
 
 class Answer:
@@ -74,9 +75,9 @@ class Answer:
 
     def _check_encoding(self) -> None:
         """Refuse an encoding that urllib3 would hand on as if it were text."""
-        known = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
-        for encoding in self.header("content-encoding").lower().split(","):
-            if encoding.strip() not in known:
+        encodings = self.header("content-encoding").lower()
+        for encoding in encodings.split(",") if encodings else ():
+            if encoding.strip() not in _ENCODINGS:
                 raise ProtocolError(
                     f"the answer is encoded as {quote(encoding)}, which nobody asked for "
                     "and cannot be read here"

@@ -190,7 +190,7 @@ class Site:
             told = (body or answer.beginning()).decode("latin-1")
             # A server may say back what it was sent.
             location, links, told = (
-                without(said, self._call.withheld)
+                without(said, self._call.withheld())
                 for said in (answer.header("location"), answer.header("link"), told)
             )
             return Seen(answer.status, kind, location, links, told.encode("latin-1"))

@@ -387,7 +387,7 @@ class Stream:
         return False
 
     def _described(self, error: C4AIError) -> C4AIError:
-        withhold(error, self._call.withheld)
+        withhold(error, self._call.withheld())
         error.partial = error.partial or self.text
         error.provider = error.provider or self.conversation.provider
         error.phase = error.phase or "message"
