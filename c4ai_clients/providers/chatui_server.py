@@ -40,10 +40,13 @@ class Server:
 
     Attributes:
         offered: The models that it has listed.
+        takes_json: Whether it reads a message as a JSON body, as servers of
+            2024-02 to 2024-06 do.
     """
 
     def __init__(self, transport: Transport) -> None:
         self.offered: tuple[Model, ...] = ()
+        self.takes_json = False
         self._transport = transport
         self._family = ""
 

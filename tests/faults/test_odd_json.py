@@ -47,7 +47,7 @@ from c4ai_clients import (
     RetryPolicy,
     events,
 )
-from c4ai_clients.providers import chatui
+from c4ai_clients.providers import chatui_turn
 from c4ai_clients.providers.chatui_tree import final_text
 
 HUGE = "1" + "0" * 400
@@ -548,7 +548,7 @@ def check_step(name: str, most: int) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read a conversation again without the wait for the server to have saved it."""
-    monkeypatch.setattr(chatui, "_SAVING", 0.0)
+    monkeypatch.setattr(chatui_turn, "_SAVING", 0.0)
 
 
 @pytest.mark.parametrize("name", STEPS)
