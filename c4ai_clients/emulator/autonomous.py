@@ -61,10 +61,6 @@ class Autonomous(Service):
         said = {401: "Unauthorized", 429: "Rate limit reached"}
         return _JSON, _error(said.get(status, "The server had an error"), status)
 
-    def rate_limit(self) -> tuple[int, Headers, bytes]:
-        """Give the answer of a server that is asked too often."""
-        return (429, *self.refusal(429))
-
     def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
         path = exchange.request.path

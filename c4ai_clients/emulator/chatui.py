@@ -102,10 +102,6 @@ class ChatUI(Service):
             body["errorId"] = str(uuid.uuid4())
         return JSON, compact(body)
 
-    def rate_limit(self) -> tuple[int, Headers, bytes]:
-        """Give the answer of a real server that is asked too often."""
-        return (429, *self.refusal(429))
-
     def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
         name = exchange.request.cookies().get("hf-chat") or str(uuid.uuid4())

@@ -100,10 +100,6 @@ class H2O(Service):
         said = {404: "Conversation not found", 429: TOO_MANY}
         return JSON, compact({"message": said.get(status, "Internal Error")})
 
-    def rate_limit(self) -> tuple[int, Headers, bytes]:
-        """Give the answer of a real server that is asked too often."""
-        return (429, *self.refusal(429))
-
     def answer(self, exchange: Exchange) -> None:
         """Answer one request."""
         request = exchange.request

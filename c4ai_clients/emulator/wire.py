@@ -92,9 +92,9 @@ class Service(ABC):
     def refusal(self, status: int) -> tuple[Headers, bytes]:
         """Give headers and body with which a real server refuses."""
 
-    @abstractmethod
     def rate_limit(self) -> tuple[int, Headers, bytes]:
         """Give the answer of a real server that is asked too often."""
+        return (429, *self.refusal(429))
 
     def meets(self, fault: Fault, step: str) -> bool:
         """Say whether a fault is meant for this step."""
