@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib.util import find_spec
 
 __all__ = ["main"]
 
-_NEEDED = ("click", "rich")
+_NEEDED = ("click", "rich", "platformdirs")
 
 
 def main() -> None:
     """Run the command line, or say how to install what it needs."""
     try:
+        if not all(map(find_spec, _NEEDED)):
+            sys.stderr.write("pip install 'c4ai-clients[cli]'\n")
+            sys.exit(1)
         from .cli import run
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        sys.stderr.write("pip install 'c4ai-clients[cli]'\n")
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     status = run()

@@ -593,7 +593,7 @@ def test_serve__until_it_is_told_to_end(number: signal.Signals) -> None:
         assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("name", ["click", "rich"])
+@pytest.mark.parametrize("name", ["click", "rich", "platformdirs"])
 def test_extra__its_absence_is_said(name: str) -> None:
     """Without the extra the command says how to install it, and nothing more."""
     code = (

@@ -12,17 +12,12 @@ import time
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text as Words
 
 import c4ai_clients
 
-from ..answers import Answers
 from ..client import ChatClient
 from ..conversation import Conversation
-from ..detect import examine
 from ..errors import C4AIError, UsageError
-from .columns import side_by_side
 from .screen import Screen
 from .servers import (
     LOCAL,
@@ -249,6 +244,9 @@ def compare(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> Non
     c4ai compare --to c4ai-command --to qwen#72B "Why is the sky blue?"
     c4ai compare --to http://localhost:3000 --to http://localhost:7860 "Hello!"
     """  # noqa: D301
+    from ..answers import Answers
+    from .columns import side_by_side
+
     show_log(given["verbose"])
     question = _question(prompt)
     with targets(sources(ctx)[0], given["local"], given["proxy"]) as found:
@@ -285,6 +283,11 @@ def doctor(ctx: click.Context, /, url: str, **given: Any) -> None:
     c4ai doctor https://chat.example.org
     c4ai doctor localhost:7860
     """  # noqa: D301
+    from rich.console import Console
+    from rich.text import Text as Words
+
+    from ..detect import examine
+
     show_log(given["verbose"])
     flags, usual = sources(ctx)
     said = usual | flags

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
-
-from rich.console import Console
-from rich.status import Status as Spinner
-from rich.text import Text as Words
+from typing import TYPE_CHECKING, Any
 
 from ..events import Event, Finish, Queued, Reasoning, Status, Text
 from ..markup import clean
 from ..stream import Reply, Stream
 from .terminal import is_terminal, tell
+
+if TYPE_CHECKING:  # rich is loaded where there is a terminal
+    from rich.console import Console
+    from rich.status import Status as Spinner
+    from rich.text import Text as Words
 
 __all__ = ["Screen"]
 
@@ -31,7 +32,11 @@ class Screen:
         self.whole = whole or as_json
         self.as_json = as_json
         self.terminal = is_terminal(sys.stdout)
-        self._console = Console(stderr=True) if is_terminal(sys.stderr) else None
+        self._console: Console | None = None
+        if is_terminal(sys.stderr):
+            from rich.console import Console
+
+            self._console = Console(stderr=True)
         self._dim = "" if self._console is None or self._console.no_color else "dim"
         self._spins = spins and self._console is not None and not self._console.is_dumb_terminal
         self._spinner: Spinner | None = None
@@ -68,14 +73,14 @@ class Screen:
         if self._console is None or not self._spins or self._said or self._line:
             return
         if self._spinner is None:
-            self._spinner = self._console.status(Words(clean(words), self._dim))
+            self._spinner = self._console.status(self._dimmed(words))
             self._spinner.start()
-        self._spinner.update(Words(clean(words), self._dim))
+        self._spinner.update(self._dimmed(words))
 
     def note(self, words: str) -> None:
         """Show a line of words, where there is a terminal for them."""
         if self._console is not None:
-            self._console.print(Words(clean(words), self._dim), soft_wrap=True)
+            self._console.print(self._dimmed(words), soft_wrap=True)
 
     def read(self, mark: str) -> str | None:
         """Return the line that is typed at *mark*, None at the end of input."""
@@ -101,6 +106,11 @@ class Screen:
         elif isinstance(event, Status) and event.message:
             self.words(event.message)
 
+    def _dimmed(self, words: str) -> Words:
+        from rich.text import Text as Words
+
+        return Words(clean(words), self._dim)
+
     def _answer(self, text: str) -> None:
         self._still()
         if self._line is sys.stderr:
@@ -118,7 +128,7 @@ class Screen:
         self._still()
         if self._line is sys.stdout:
             self._end_line()
-        self._console.print(Words(clean(text), self._dim), end="", soft_wrap=True)
+        self._console.print(self._dimmed(text), end="", soft_wrap=True)
         self._line = sys.stderr
 
     def _still(self) -> None:
