@@ -35,7 +35,7 @@ if not hasattr(sseclient.SSEClient, "events"):
     )
 
 LIMIT = 1 << 20
-DEPTH = 100
+DEPTH = 200
 # No shorter text can be nested deeper; nor can one up to _LONG without lists.
 _SHALLOW = 2 * DEPTH
 _LONG = 5 * DEPTH
@@ -116,33 +116,28 @@ def _records(block: bytes, limit: int) -> Iterator[dict[str, Any]]:
         sound = block.rfind(b"\n", 0, error.start) + 1
         text = block[:sound].decode("utf-8")
         bad = block[sound:].partition(b"\n")[0]
-    at = 0
-    while at < len(text):
-        end = text.find("\n", at)
-        if end < 0:
-            end = len(text)
-        if (value := _object_at(text, at, end)) is not None:
+    for line in text.split("\n"):
+        if (value := _object_in(line, 0)) is not None:
             yield value
-        elif (line := text[at:end]) and not line.isspace():
+        elif line and not line.isspace():
             yield loads(line)
-        at = end + 1
     if bad:
         yield loads(bad)
 
 
-def _object_at(text: str, at: int, end: int) -> dict[str, Any] | None:
-    """Return the JSON object that stands from *at* to *end* of a longer text.
+def _object_in(text: str, at: int) -> dict[str, Any] | None:
+    """Return the JSON object that *text* is from *at* on.
 
-    Read where it stands, which is cheaper than to cut it out first. None of all
-    that :func:`loads` would refuse, and of some that it would take: spaces around.
+    None of all that :func:`loads` would refuse, and of some that it takes: with
+    spaces around.
     """
     try:
-        value, stop = _decode(text, at)
+        value, end = _decode(text, at)
     except (ValueError, RecursionError):
         return None
-    if stop != end or type(value) is not dict:
+    if end != len(text) or type(value) is not dict:
         return None
-    if end - at > _SHALLOW and _may_be_deep(text, at, end) and _is_deep(value):
+    if end > _SHALLOW and _may_be_deep(text) and _is_deep(value):
         return None
     return value
 
@@ -172,7 +167,7 @@ def parsed(raw: bytes | str) -> Any:
             raise ValueError("more than one value")
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"expected JSON, got: {quote(raw)}") from error
-    if end > _SHALLOW and _may_be_deep(text, 0, end) and _is_deep(value):
+    if end > _SHALLOW and _may_be_deep(text) and _is_deep(value):
         raise ProtocolError(
             f"expected JSON, got something nested more than {DEPTH} deep: {quote(raw)}"
         )
@@ -182,16 +177,16 @@ def parsed(raw: bytes | str) -> Any:
 _decode = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
 
 
-def _may_be_deep(text: str, at: int, end: int) -> bool:
+def _may_be_deep(text: str) -> bool:
     """Tell whether there are brackets enough; a level is two characters, [], or five, {"":}."""
-    if end - at <= _LONG:
-        return end - at + 3 * text.count("[", at, end) > _LONG
+    if len(text) <= _LONG:
+        return len(text) + 3 * text.count("[") > _LONG
     found = 0
     for bracket in "[{":  # find() passes over long strings faster than count()
-        place = text.find(bracket, at, end)
-        while place >= 0 and found <= DEPTH:
+        at = text.find(bracket)
+        while at >= 0 and found <= DEPTH:
             found += 1
-            place = text.find(bracket, place + 1, end)
+            at = text.find(bracket, at + 1)
     return found > DEPTH
 
 
@@ -267,23 +262,16 @@ def _events(chunks: Iterable[bytes], limit: int, *, objects: bool) -> Iterator[A
             held.keep(chunk)
             continue
         text, failure = _decoded(held.take(chunk, end), limit)
-        at = 0
-        # The line's end is looked for, and then the next: to split at both at once is slow.
-        while (end := text.find("\n", at)) >= 0:
-            if end == at:
-                at += 1
-            elif text[end + 1] == "\n" and text[at : at + 5] == "data:":
+        for frame in text.split("\n\n"):
+            if frame[:5] == "data:" and "\n" not in frame:
                 dispatched = True
-                at += 6 if text[at + 5] == " " else 5
-                value = _object_at(text, at, end) if objects else None
-                yield (text[at:end], "message") if value is None else value
-                at = end + 2
-            else:
-                end = text.index("\n\n", at)
-                for event in _read_by_sseclient(text[at:end].encode("utf-8").split(b"\n")):
+                at = 6 if frame[5:6] == " " else 5
+                value = _object_in(frame, at) if objects else None
+                yield (frame[at:], "message") if value is None else value
+            elif frame := frame.strip("\n"):
+                for event in _read_by_sseclient(frame.encode("utf-8").split(b"\n")):
                     dispatched = True
                     yield event
-                at = end + 2
         if failure is not None:
             raise failure
     if not dispatched and head.strip() and not _begins_stream(head.partition(b"\n")[0]):

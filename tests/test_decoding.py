@@ -437,7 +437,7 @@ def test_jsonl__an_unfinished_line_that_is_no_json() -> None:
         pytest.param(b'{"a":' * 100_000, id="nested"),
         pytest.param(b'{"a": ' + b"9" * 10_000 + b"}", id="huge-integer"),
         pytest.param(b'{"a": ' + b"[" * DEPTH + b"]" * DEPTH + b"}", id="one-too-deep"),
-        pytest.param(b'{"a":' * 101 + b"1" + b"}" * 101, id="objects-too-deep"),
+        pytest.param(b'{"a":' * (DEPTH + 1) + b"1" + b"}" * (DEPTH + 1), id="objects-too-deep"),
         pytest.param(b'{"a": 1} {"a": 1}', id="two"),
         pytest.param(b'{"a": 01}', id="octal"),
         pytest.param(b'\xef\xbb\xbf{"a": 1}', id="byte-order-mark"),

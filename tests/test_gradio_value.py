@@ -125,6 +125,7 @@ def test_changes__pieces_are_a_prefix_of_the_text_or_it_was_rewritten(
         assert found is not None
         if found.text is not None and found.text.startswith(given_so_far):
             assert found.text == given_so_far
+    assert values[-1] == value_of(answer)
 
 
 _odd = st.sampled_from([None, -1, 0, 1, "append", "delete", "replace", "", "x", "é|"])
@@ -143,7 +144,7 @@ def test_changes__the_short_way_gives_what_the_long_one_gives(batches: list[Any]
     """One more piece of the text is the same, whichever way it is read."""
 
     class Long(Answer):
-        def _appended(self, edits: Any) -> None:
+        def appended(self, edits: Any) -> None:
             return None
 
     short, long = Answer(), Long()
@@ -154,6 +155,20 @@ def test_changes__the_short_way_gives_what_the_long_one_gives(batches: list[Any]
         assert short.changes(copy.deepcopy(edits)) == long.changes(copy.deepcopy(edits))
         assert short.stale == long.stale
     assert value_of(short) == value_of(long)
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_changes__question_and_answer_grow_in_turns(batches: int) -> None:
+    """What was appended before is not lost where another text grows first."""
+    answer = Answer()
+    given = text_of(answer.becomes([["q", "a"]]))
+    for _ in range(batches):
+        given += text_of(answer.changes([["append", [0, 1], "b"]]))
+        given += text_of(answer.changes([["append", [0, 0], "?"], ["append", [0, 1], "c"]]))
+        given += text_of(answer.changes([["append", [0, 1], "d"], ["append", [0, 0], "!"]]))
+
+    assert "a" + "bcd" * batches == given
+    assert [["q" + "?!" * batches, given]] == value_of(answer)
 
 
 @pytest.mark.parametrize(("version", "case", "turns"), EDITED)

@@ -47,7 +47,7 @@ from .gradio_chat import Chat, Input, describe, written
 from .gradio_config import CONFIG_LIMIT, find_chat
 from .gradio_files import placed, shown, uploaded
 from .gradio_messages import Telling, refusal
-from .gradio_queue import CALL_SINCE, Question, Said, called, joined, old_joined
+from .gradio_queue import CALL_SINCE, Question, Said, called, joined, old_joined, sent
 from .gradio_websocket import talked
 
 __all__ = ["Gradio", "Qwen"]
@@ -160,12 +160,15 @@ class Gradio(ChatClient):
             placed(self._found, turn)
 
     def _events(self, turn: Turn) -> Iterator[Event]:
+        return self._answer(turn) if self._login is None else self._logged_in(turn)
+
+    def _logged_in(self, turn: Turn) -> Iterator[Event]:
+        """Answer; where our login has ended the server took nothing, so ask again."""
         with contextlib.closing(self._answer(turn)) as events:
             try:
                 begun = next(events)
             except AuthError as error:
-                # A session of ours that ended: the server took nothing, so ask again.
-                if self._login is None or error.status not in (401, 403):
+                if error.status not in (401, 403):
                     raise
             else:
                 yield begun
@@ -189,11 +192,9 @@ class Gradio(ChatClient):
                 file=lambda file: self._file(turn, chat, file),
                 keep=lambda value: self._keep(question, value),
             )
-            for message in self._said(question):
-                if message is None:
-                    yield Started(conversation)
-                else:
-                    yield from telling.events(message)
+            said = self._said(question)
+            yield Started(conversation)
+            yield from telling.events(said)
         except (NotFoundError, ProtocolError, ServerError) as error:
             if error.phase == "message" and getattr(error, "status", 500) in (404, 500):
                 # The app is another one by now, or was asleep: look again next time.
@@ -201,17 +202,14 @@ class Gradio(ChatClient):
             raise
 
     def _said(self, question: Question) -> Said:
-        """Ask in the way that the app's version wants; yield what it says."""
+        """Ask in the way that the app's version wants; return what it says."""
         chat = question.chat
         if chat.protocol == "ws":
-            yield from talked(question)
-            return
+            return sent(talked(question))
         if chat.protocol == "sse":
-            yield from old_joined(question)
-            return
+            return sent(old_joined(question))
         try:
-            yield from joined(question)
-            return
+            return sent(joined(question))
         except StatusError as error:
             closed = error.phase == "message" and error.status in (403, 404, 405)
             if not (closed and chat.name and chat.version >= CALL_SINCE):
@@ -219,7 +217,7 @@ class Gradio(ChatClient):
             refused = error
         # The queue's own endpoint is closed; the same listener has a second door.
         try:
-            yield from called(question)
+            return sent(called(question))
         except StatusError as error:
             if error.phase == "message":
                 raise refused from error

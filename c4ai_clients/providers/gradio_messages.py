@@ -23,7 +23,7 @@ from ..errors import (
     StatusError,
     quote,
 )
-from ..events import Event, File, Finish, Queued, Status, Unknown
+from ..events import Event, File, Finish, Queued, Status, Text, Unknown
 from .gradio_chat import Chat
 from .gradio_value import Answer, files_in, held, read
 
@@ -71,13 +71,29 @@ class Telling:
         self._file = file
         self._keep = keep
 
-    def events(self, message: dict[str, Any]) -> Iterable[Event]:
-        """Turn one message into events."""
+    def events(self, messages: Iterable[dict[str, Any]]) -> Iterator[Event]:
+        """Turn messages into events."""
+        output, width, appended = self._output, self._width, self._answer.appended
+        for message in messages:
+            try:
+                values = message["output"]["data"]
+                piece = None
+                if message["msg"] == "process_generating" and len(values) == width:
+                    piece = appended(values[output])
+            except (LookupError, TypeError):
+                piece = None
+            if piece is None:
+                yield from self._told(message)
+            elif piece:
+                yield Text(piece)
+
+    def _told(self, message: dict[str, Any]) -> Iterable[Event]:
+        """Turn a message of any kind into events."""
         kind = message.get("msg")
         if kind == "process_generating":
             values = self._values(message)
             if values is None:  # an error is on its way (seen in the source)
-                self._answer.stale = True
+                self._answer.lose()
                 return ()
             # The first value is whole in every version, and so are all of /call.
             if self._edits and self._answer.begun and not message.get("whole"):
@@ -99,7 +115,7 @@ class Telling:
         if kind == "unexpected_error":
             raise _unexpected(message)
         if kind == UNREAD:
-            self._answer.stale = True  # what it changed is not known
+            self._answer.lose()  # what it changed is not known
             return ()
         return () if kind in ("heartbeat", "close_stream") else [Unknown(message)]
 

@@ -1,7 +1,7 @@
 """The ways to ask a Gradio app over HTTP; each yields the queue's own messages.
 
 ``joined`` since 4.9, ``old_joined`` in 4.0 to 4.8, ``called`` where the queue's
-own endpoint is closed (from 4.20). A None among the messages says that the
+own endpoint is closed (from 4.20). An empty one before the others says that the
 message has been sent. Whoever leaves before the end says goodbye as the
 version wants it.
 """
@@ -11,13 +11,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
 from ..conversation import is_id
-from ..decoding import loads, parsed, sse, string
+from ..decoding import loads, parsed, sse, sse_objects, string
 from ..errors import ProtocolError, quote
 from ..stream import Turn
 from .gradio_chat import Chat
@@ -26,9 +24,9 @@ from .gradio_messages import UNREAD, refusal
 if TYPE_CHECKING:
     from ..transport import Transport
 
-__all__ = ["CALL_SINCE", "EVENT_LIMIT", "Question", "called", "joined", "old_joined"]
+__all__ = ["CALL_SINCE", "EVENT_LIMIT", "Question", "called", "joined", "old_joined", "sent"]
 
-Said = Iterator["dict[str, Any] | None"]
+Said = Iterator["dict[str, Any]"]
 
 CALL_SINCE = (4, 20)
 # process_completed holds the whole conversation, not the new reply alone.
@@ -36,7 +34,6 @@ EVENT_LIMIT = 8 << 20
 _CANCEL_SINCE = (4, 31)
 _RESET_SINCE = (4, 17)
 _EVENTS = {"Accept": "text/event-stream"}
-_DATA = itemgetter(0)
 _ENDS = ("process_completed", "unexpected_error")
 
 _logger = logging.getLogger("c4ai_clients")
@@ -54,6 +51,7 @@ class Question:
         transport: What sends.
         strict: Whether what makes no sense is an error.
         in_session: Whether the server knows it under its session hash.
+        over: Whether the app has said all of it.
     """
 
     turn: Turn
@@ -63,6 +61,7 @@ class Question:
     transport: Transport
     strict: bool = False
     in_session: bool = True
+    over: bool = False
 
     @property
     def body(self) -> dict[str, Any]:
@@ -106,19 +105,42 @@ class Question:
 
     def messages(
         self,
-        records: Iterable[bytes | str],
-        read: Callable[[bytes | str], dict[str, Any]] = loads,
+        told: Iterable[Any],
+        read: Callable[[Any], dict[str, Any]] = lambda event: loads(event[0]),
+        event: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Yield the messages in *records*; what is none is counted, and given as unread."""
-        for record in records:
-            try:
-                yield read(record)
-            except ProtocolError as error:
-                if self.strict:
-                    raise
-                self.turn.skipped += 1
-                _logger.warning("passed over: %s", error)
-                yield {"msg": UNREAD}
+        """Yield the messages in what is *told*, up to the one that ends the event.
+
+        What is no message is counted, and given as unread. What follows the end
+        is let pass: read to its end, the connection is kept.
+
+        Args:
+            told: What the app says, as it comes.
+            read: Makes a message of what is none yet.
+            event: The event that is ours, where the session may have others.
+        """
+        for message in told:
+            if type(message) is not dict:
+                message = self._message(message, read)
+            if event and (name := message.get("event_id")) != event and string(name):
+                continue
+            if message.get("msg") in _ENDS:
+                self.over = True
+                yield message
+                break
+            yield message
+        for _ in told:
+            pass
+
+    def _message(self, told: Any, read: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return read(told)
+        except ProtocolError as error:
+            if self.strict:
+                raise
+            self.turn.skipped += 1
+            _logger.warning("passed over: %s", error)
+            return {"msg": UNREAD}
 
     def leave(self, event: str, session: str) -> None:
         """Have the app stop an event that nobody waits for any more.
@@ -151,41 +173,34 @@ def _event_in(said: Any) -> str:
     return event
 
 
+def sent(said: Said) -> Said:
+    """Run one of the ways below until the message has been sent."""
+    next(said)
+    return said
+
+
 def joined(question: Question) -> Said:
     """Ask as since 4.9: join the queue, then read the session's stream."""
     event = question.event("/queue/join", {**question.body, "trigger_id": question.chat.trigger_id})
-    over = False
     try:
-        yield None
+        yield {}
         with question.stream("/queue/data", {"session_hash": question.session}) as reply:
-            records = map(_DATA, sse(reply.chunks(), EVENT_LIMIT))
-            for message in question.messages(records):
-                # An app may have more events in our session; ours is one.
-                name = message.get("event_id")
-                if over or (name != event and string(name)):
-                    continue
-                over = message.get("msg") in _ENDS
-                yield message
+            yield from question.messages(sse_objects(reply.chunks(), EVENT_LIMIT), event=event)
     finally:
-        if not over:
+        if not question.over:
             question.leave(event, question.session)
 
 
 def old_joined(question: Question) -> Said:
     """Ask as in 4.0 to 4.8: the stream comes first, and asks for the message."""
-    over = False
     params = {"fn_index": str(question.chat.fn_index), "session_hash": question.session}
     with question.stream("/queue/join", params) as reply:
-        yield None
-        records = map(_DATA, sse(reply.chunks(), EVENT_LIMIT))
-        for message in question.messages(records):
-            if over:
-                continue
+        yield {}
+        for message in question.messages(sse_objects(reply.chunks(), EVENT_LIMIT)):
             if message.get("msg") == "send_data":
                 body = {**question.body, "event_id": _event_in(message)}
                 question.post("/queue/data", "message", body)
             else:
-                over = message.get("msg") in _ENDS
                 yield message
 
 
@@ -201,22 +216,19 @@ def called(question: Question) -> Said:
         body["session_hash"] = question.session
     path = f"/call/{percent(chat.name)}"
     event = question.event(path, body)
-    over = False
     try:
-        yield None
+        yield {}
         with question.stream(f"{path}/{percent(event)}") as reply:
-            for data, name in sse(reply.chunks(), EVENT_LIMIT):
-                if name == "heartbeat" or over:
-                    continue
-                over = name in ("complete", "error")
-                yield from question.messages([data], partial(_as_queued, name))
+            told = (each for each in sse(reply.chunks(), EVENT_LIMIT) if each[1] != "heartbeat")
+            yield from question.messages(told, _as_queued)
     finally:
-        if not over:
+        if not question.over:
             question.leave(event, body.get("session_hash", event))
 
 
-def _as_queued(kind: str, data: bytes | str) -> dict[str, Any]:
+def _as_queued(event: tuple[str, str]) -> dict[str, Any]:
     """Return what /call says as the queue would have said it."""
+    data, kind = event
     said = parsed(data)
     if kind == "generating":
         return {"msg": "process_generating", "output": {"data": said}, "whole": True}

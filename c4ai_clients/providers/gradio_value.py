@@ -194,45 +194,51 @@ class Growing:
     """
 
     def __init__(self) -> None:
+        self.in_step = True
         self._given = Pieces()
-        self._size = 0
-        self._agreed: int | None = 0
-        self._held = ""
-        self._half = ""
+        self._agreed: int | None = 0  # how much of what was given holds, where that is known
+        self._back = ""  # what was held back: a cursor, or half a character
+
+    def text(self) -> str:
+        """Return the whole text as it is now; only where it is in step."""
+        return self._given.text() + self._back
 
     def becomes(self, text: str) -> str:
         """Return what is new where the whole is *text* now."""
-        text, self._half = _whole(text)
+        text, half = _whole(text)
         given = self._given.text()
-        self._given = Pieces(given)  # joined once, however often a whole text comes
-        if not text.startswith(given):
+        self.in_step = text.startswith(given)
+        if not self.in_step:
+            self._given = Pieces(given)  # joined once, however often a whole text comes
             self._agreed = len(text) if given.startswith(text) else None
-            self._held = ""
+            self._back = half
             return ""
-        return self._give(text[len(given) :])
+        bare = _bare(text[len(given) :])
+        kept = len(given) + len(bare)
+        self._given = Pieces(text[:kept])
+        self._back = text[kept:] + half
+        return bare
 
     def grows(self, piece: str) -> str:
         """Return what is new where *piece* was appended."""
-        if self._agreed is None:
-            return ""
-        if self._agreed < self._size:
-            return self.becomes(self._given.text()[: self._agreed] + self._half + piece)
-        if self._half or not piece.isascii():
-            piece, self._half = _whole(self._half + piece)
-        return self._give(self._held + piece)
-
-    def _give(self, rest: str) -> str:
-        """Give *rest*, all but a cursor."""
-        if rest and rest[-1] not in _CURSORS:
-            piece, self._held = rest, ""
-        else:
-            piece = _bare(rest)
-            self._held = rest[len(piece) :]
-        if piece:
-            self._given.add(piece)
-            self._size += len(piece)
-        self._agreed = self._size
+        if not self.in_step:
+            if self._agreed is None:
+                return ""
+            return self.becomes(self._given.text()[: self._agreed] + self._back + piece)
+        if self._back or not piece or piece[-1] in _CURSORS or piece[-1] >= "\ud800":
+            whole, half = _whole(_paired(self._back + piece))
+            piece = _bare(whole)
+            self._back = whole[len(piece) :] + half
+        given = self._given
+        given.append(piece)
+        if len(given) > given.most:
+            given.pack()
         return piece
+
+
+def _paired(text: str) -> str:
+    """Return *text* with the two halves of a character that came apart made one."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _bare(text: str) -> str:
@@ -244,8 +250,7 @@ def _bare(text: str) -> str:
 def _whole(text: str) -> tuple[str, str]:
     """Return *text* up to a surrogate whose other half is still to come, and that."""
     if "\ud800" <= text[:1] <= "\udbff":
-        pair = text[:2].encode("utf-16-le", "surrogatepass")
-        text = pair.decode("utf-16-le", "surrogatepass") + text[2:]
+        text = _paired(text[:2]) + text[2:]
     if "\ud800" <= text[-1:] <= "\udbff":
         return text[:-1], text[-1]
     return text, ""
@@ -267,10 +272,12 @@ class Answer:
         self._value: Any = None
         self._found = Found()
         self._text, self._thought = Growing(), Growing()
+        # Text that was appended and is not in the value yet, by its place.
         self._loose: dict[Path, Pieces] = {}
-        # Where the answer's text was appended to last, as edits write it, and its pieces.
+        # The place, as edits write it, where the answer's text grows. What was appended there
+        # is in _text alone, behind so many characters that stand elsewhere.
         self._growing: list[Any] | None = None
-        self._grown = Pieces()
+        self._before = 0
 
     def becomes(self, value: Any) -> list[Event]:
         """Return what is new in a full value."""
@@ -288,19 +295,17 @@ class Answer:
         """
         if self.stale:
             return []
-        if (piece := self._appended(edits)) is not None:
-            piece = self._text.grows(piece)
-            return [Text(piece)] if piece else []
+        if (piece := self.appended(edits)) is not None:
+            return _news(Text, piece)
         news: list[Event] = []
         moved = False
         try:
             for op, where, value in _in_order(edits):
                 if op == "append":
-                    self._append(where, value)
                     if not moved and where == self._found.path:
-                        self._growing, self._grown = list(where), self._loose[where]
-                        news += _news(Text, self._text.grows(value))
+                        news += _news(Text, self._grows(where, value))
                         continue
+                    self._append(where, value)
                     if not moved and where == self._found.thought_path:
                         news += _news(Reasoning, self._thought.grows(value))
                         continue
@@ -309,32 +314,47 @@ class Answer:
                     self._value = _edited(self._value, op, where, value)
                 moved = True
         except (LookupError, TypeError, ValueError, RecursionError):
-            self.stale = True
+            self.lose()
             return news
         return news + self._news() if moved else news
 
-    def _appended(self, edits: Any) -> str | None:
-        """Take note of edits that only append to the answer's text once more; return the piece.
+    def appended(self, edits: Any) -> str | None:
+        """Return what edits give that only append to the answer's text once more.
 
         Nearly all do nothing else, so they take this short way; None of any other.
         """
-        if type(edits) is not list or len(edits) != 1 or self._growing is None:
+        try:
+            ((op, where, piece),) = edits
+        except (TypeError, ValueError):
             return None
-        edit = edits[0]
-        if type(edit) is not list or len(edit) != 3 or edit[:2] != ["append", self._growing]:
+        if type(where) is not list or where != self._growing:
             return None
-        piece = edit[2]
-        if type(piece) is not str:
-            return None
-        grown = self._grown
-        grown.append(piece)
-        if len(grown) > grown.most:
-            grown.pack()
-        return piece
+        return self._text.grows(piece) if op == "append" and type(piece) is str else None
+
+    def lose(self) -> None:
+        """Give the value up: what it is now is not known."""
+        self._settle()
+        self.stale = True
+
+    def _grows(self, path: Path, piece: Any) -> str:
+        """Append to the answer's text at *path*, where it ends; return what is new."""
+        if self._growing is None:
+            self._append(path, "")
+            text, last = self._text.text(), self._loose[path].text()
+            if self._text.in_step and text.endswith(last):
+                del self._loose[path]
+                self._growing, self._before = list(path), len(text) - len(last)
+        if self._growing is None:
+            self._append(path, piece)
+        elif not isinstance(piece, str):
+            raise TypeError("only text can be appended")
+        return self._text.grows(piece)
 
     def _append(self, path: Path, piece: Any) -> None:
         if not isinstance(piece, str):
             raise TypeError("only text can be appended")
+        if self._growing == list(path):
+            self._settle()
         if path not in self._loose:
             value = self._value
             for step in path:
@@ -346,8 +366,11 @@ class Answer:
 
     def _settle(self) -> None:
         """Put the appended pieces where they belong."""
-        for path, pieces in self._loose.items():
-            self._value = _edited(self._value, "replace", path, pieces.text())
+        loose = {path: pieces.text() for path, pieces in self._loose.items()}
+        if self._growing is not None:
+            loose[tuple(self._growing)] = self._text.text()[self._before :]
+        for path, text in loose.items():
+            self._value = _edited(self._value, "replace", path, text)
         self._forget_loose()
 
     def _forget_loose(self) -> None:

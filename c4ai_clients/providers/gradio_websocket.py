@@ -19,6 +19,7 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..decoding import loads
 from ..errors import C4AIError, IncompleteReplyError, ProtocolError, UsageError, quote
 from .gradio_messages import refusal
 from .gradio_queue import EVENT_LIMIT, Question, Said
@@ -53,8 +54,8 @@ def talked(question: Question) -> Said:
         if answer.status != 101 or answer.header("sec-websocket-accept") != wanted:
             raise ProtocolError(f"the server opens no websocket: it answered {answer.status}")
         talk = _Talk(client, answer.line())
-        yield None
-        for message in question.messages(talk.records()):
+        yield {}
+        for message in question.messages(talk.records(), loads):
             kind = message.get("msg")
             if kind == "send_hash":
                 body = question.body
