@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c4ai_clients.connections import _Chunked
+from c4ai_clients.http1 import _Chunked
 
 SIZES = ["%x", "%X", "0%x", "%x ", "%x;name=value", '%x ; quoted="a"']
 
