@@ -54,7 +54,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.005)
+        time.sleep(0.001)
     return True
 
 

@@ -556,7 +556,8 @@ FORK = """
     from c4ai_clients.emulator import Answer, Emulator
     from c4ai_clients.threads import Pool, background
 
-    reply = lambda prompt: Answer(tokens=["echo "] * 30 + [prompt])
+    long = ("parent", "ahead", "plain")  # which are under way when it forks
+    reply = lambda prompt: Answer(tokens=["echo "] * (30 if prompt in long else 3) + [prompt])
     with Emulator(("autonomous", "h2o"), replies=reply, pace=0.03) as emulator:
         client, other = AutonomousAI(emulator.url("autonomous")), H2O(emulator.url("h2o"))
         pool = Pool(client, max_workers=4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import threads_of_ours, wait_until
@@ -158,11 +160,9 @@ SCRIPT = """
 """
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["headers", "body"])
-def test_ctrl_c__keeps_the_text_and_the_next_call_works(name: str, kind: str) -> None:
-    """A real interrupt, in a real process, while the reader waits for a silent server."""
-    process = subprocess.Popen(
+def reading(name: str, kind: str) -> subprocess.Popen[str]:
+    """Start a process that reads from a server which falls silent in *kind*."""
+    return subprocess.Popen(
         [
             sys.executable,
             "-W",
@@ -179,17 +179,34 @@ def test_ctrl_c__keeps_the_text_and_the_next_call_works(name: str, kind: str) ->
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    try:
-        assert process.stdout is not None
-        assert "ready\n" == process.stdout.readline()
-        if kind == "body":
-            assert "one" in process.stdout.readline()
+
+
+@pytest.fixture(scope="module")
+def readers() -> Iterator[dict[tuple[str, str], subprocess.Popen[str]]]:
+    """A process for each place where it may wait, all at once to save time, and waiting."""
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name, kind in itertools.product(NAMES, ("headers", "body")):
+            running[name, kind] = stack.enter_context(reading(name, kind))
+            stack.callback(running[name, kind].kill)
+        for (_, kind), process in running.items():
+            assert process.stdout is not None
+            assert "ready\n" == process.stdout.readline()
+            if kind == "body":
+                assert "one" in process.stdout.readline()
         time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
-    finally:
-        process.kill()
-        process.communicate()
+        yield running
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["headers", "body"])
+def test_ctrl_c__keeps_the_text_and_the_next_call_works(
+    name: str, kind: str, readers: dict[tuple[str, str], subprocess.Popen[str]]
+) -> None:
+    """A real interrupt, in a real process, while the reader waits for a silent server."""
+    process = readers[name, kind]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
 
     assert "done" in out, err
     assert "" == err
