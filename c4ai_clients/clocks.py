@@ -364,7 +364,9 @@ class Clocked:
             return self._sock.recv_into(buffer)
         if call.fresh:
             self.received = 0
-        self._allow(call.before_wait())
+        limit = call.before_wait()
+        if limit != self._set:
+            self._allow(limit)
         start = monotonic()
         try:
             count = self._sock.recv_into(buffer)
@@ -408,8 +410,6 @@ class Clocked:
     def _allow(self, seconds: float | None) -> None:
         """Set the socket's timeout, unless it is as good as set."""
         now = self._set
-        if seconds == now:
-            return
         if seconds is not None and now is not None and now - 0.02 < seconds < now + 0.02:
             return
         self._sock.settimeout(seconds)

@@ -55,6 +55,38 @@ class Line:
             self._socket.sendall(data)
 
 
+class _Body(urllib3.HTTPResponse):
+    """An answer's body, with urllib3's decoders where it is encoded.
+
+    What is chunked and not encoded passes none of urllib3's buffers, which
+    cost a token that comes alone as much as all that is done with it.
+    """
+
+    def __init__(self, answer: Response, method: str, url: str) -> None:
+        super().__init__(
+            answer,
+            answer.headers,
+            answer.status,
+            version=answer.version,
+            reason=answer.reason,
+            preload_content=False,
+            original_response=answer,
+            request_method=method,
+            request_url=url,
+        )
+        self.answer = answer
+        self._as_it_is = answer.chunked and "content-encoding" not in answer.headers
+
+    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        """Return what has come of the body, ``b""`` at its end."""
+        if not self._as_it_is:
+            return super().read1(amt, decode_content)
+        data = self.answer.read1(-1 if amt is None else amt)
+        if not data:
+            self.release_conn()
+        return data
+
+
 class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
     """What makes a urllib3 connection keep a call's clocks; a mixin before its class.
 
@@ -148,17 +180,7 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
             raise
         if answer.will_close:
             self.close()  # the answer keeps the socket open
-        return urllib3.HTTPResponse(
-            answer,
-            answer.headers,
-            answer.status,
-            version=answer.version,
-            reason=answer.reason,
-            preload_content=False,
-            original_response=answer,
-            request_method=method,
-            request_url=url,
-        )
+        return _Body(answer, method, url)
 
 
 class _Dialled(_Timed):

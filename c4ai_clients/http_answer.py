@@ -110,8 +110,8 @@ class Answer:
         if self._socket is None:
             raise UsageError("a session with an adapter of its own cannot switch protocols")
         # The answer's own reader: it may hold what came right behind the headers.
-        answer: Any = self._response.raw._fp
-        return Line(self._socket, answer.fp)
+        raw: Any = self._response.raw
+        return Line(self._socket, raw.answer.fp)
 
     def json(self, *, first_line: bool = False, limit: int = JSON_LIMIT) -> Any:
         """Return the body, or its first line, as JSON of any type; None where it is empty.
