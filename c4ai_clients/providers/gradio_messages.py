@@ -73,15 +73,17 @@ class Telling:
 
     def events(self, messages: Iterable[dict[str, Any]]) -> Iterator[Event]:
         """Turn messages into events."""
-        output, width, appended = self._output, self._width, self._answer.appended
+        output, width = self._output, self._width
+        appended = self._answer.appended if self._edits else None
         for message in messages:
-            try:
-                values = message["output"]["data"]
-                piece = None
-                if message["msg"] == "process_generating" and len(values) == width:
-                    piece = appended(values[output])
-            except (LookupError, TypeError):
-                piece = None
+            piece = None
+            if appended is not None:
+                try:
+                    values = message["output"]["data"]
+                    if message["msg"] == "process_generating" and len(values) == width:
+                        piece = appended(values[output])
+                except (LookupError, TypeError):
+                    pass
             if piece is None:
                 yield from self._told(message)
             elif piece:

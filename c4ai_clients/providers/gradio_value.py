@@ -281,8 +281,9 @@ class Answer:
 
     def becomes(self, value: Any) -> list[Event]:
         """Return what is new in a full value."""
+        self._loose.clear()
+        self._growing = None
         self._value = value
-        self._forget_loose()
         self.begun = True
         self.stale = False
         return self._news()
@@ -366,15 +367,12 @@ class Answer:
 
     def _settle(self) -> None:
         """Put the appended pieces where they belong."""
-        loose = {path: pieces.text() for path, pieces in self._loose.items()}
+        for path, pieces in self._loose.items():
+            self._value = _edited(self._value, "replace", path, pieces.text())
         if self._growing is not None:
-            loose[tuple(self._growing)] = self._text.text()[self._before :]
-        for path, text in loose.items():
-            self._value = _edited(self._value, "replace", path, text)
-        self._forget_loose()
-
-    def _forget_loose(self) -> None:
-        self._loose = {}
+            grown = self._text.text()[self._before :]
+            self._value = _edited(self._value, "replace", tuple(self._growing), grown)
+        self._loose.clear()
         self._growing = None
 
     def _news(self) -> list[Event]:
