@@ -102,7 +102,8 @@ def arriving(way: str) -> Iterator[tuple[ssl.SSLContext | None, Mapping[str, Any
         handle = SOCKS_SAYS.get(how, dies)
     else:
         dies = peers.proxying([], PATIENCE)
-        times = 4 if (kind, how) == ("proxy", "page") else 1
+        # What is HTTP leaves the connection open for the next step of the turn.
+        times = 4 if kind == "proxy" and how not in ("nothing", "garbage") else 1
         handle = peers.answering(*[PROXY_SAYS[how]] * times) if how in PROXY_SAYS else dies
     login = "me:secret@" if "password" in how else ""
     scheme = "socks5h" if kind == "socks" else "http"
