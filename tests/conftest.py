@@ -41,6 +41,15 @@ _LONGEST = (
     "test_cli.py",
     "test_faults.py",
     "test_fuzz.py",
+    "test_notebook.py",
+    "test_leaks.py",
+    "test_batch.py",
+    "test_secrets.py",
+    "test_transport.py",
+    "test_chatui_eras.py",
+    "test_odd_json.py",
+    "test_doctor.py",
+    "test_threads.py",
 )
 
 
