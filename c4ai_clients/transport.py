@@ -281,7 +281,7 @@ class Transport:
             session = self._open_session()
             prepared = self._prepared(method, path, written, **how)
             call.withheld = lambda: [*_secrets(prepared, how.get("data")), *self._withheld]
-            for _ in range(_REDIRECTS):
+            for _ in range(1 + _REDIRECTS):
                 answer = self._send(call, session, prepared)
                 if cookies is not None:
                     _keep_cookies(answer, cookies)

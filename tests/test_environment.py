@@ -112,6 +112,41 @@ def test_environment__names_authorities(
         ask(servers["https"], verify=False)
 
 
+@pytest.mark.parametrize("variable", BUNDLES[2:])
+def test_environment__names_authorities_in_vain(
+    variable: str,
+    servers: dict[str, str],
+    authority: peers.Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What requests does not read neither adds an authority nor takes one away."""
+    monkeypatch.setenv(variable, authority.path)
+    with pytest.raises(ConnectError, match="not trusted"):
+        ask(servers["https"])
+    monkeypatch.setenv(variable, str(tmp_path / "none"))
+    ask(servers["https"], verify=authority.path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.path)
+    ask(servers["https"])
+
+
+def test_environment__the_first_bundle_wins(
+    servers: dict[str, str],
+    authority: peers.Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Where two variables name authorities, those of REQUESTS_CA_BUNDLE alone are trusted."""
+    other = peers.Authority(str(tmp_path / "other.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.path)
+    monkeypatch.setenv("CURL_CA_BUNDLE", other.path)
+    ask(servers["https"])
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", other.path)
+    monkeypatch.setenv("CURL_CA_BUNDLE", authority.path)
+    with pytest.raises(ConnectError, match="not trusted"):
+        ask(servers["https"])
+
+
 def test_environment__bundle_that_is_not_there(
     servers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

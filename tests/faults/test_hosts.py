@@ -129,6 +129,64 @@ def test_redirect__a_circle_ends() -> None:
     assert 3 <= len(seen) <= 6
 
 
+@pytest.mark.parametrize("others", [0, 5, 6, 50])
+def test_redirect__a_chain_is_followed_five_times(others: int) -> None:
+    """Five redirects lead to the answer, a sixth is the error; a chain has no body to send."""
+    listed = json.dumps([{"id": "m"}]).encode()
+    routes = {
+        f"GET /{n}": peers.http(b"", f"Location: /{n + 1}", status="307 On") for n in range(99)
+    }
+    routes[f"GET /{others}"] = peers.http(listed)
+    routes["GET /api/models"] = routes.pop("GET /0")
+    seen: list[bytes] = []
+    with peers.listening(peers.routed(routes, seen)) as at:
+        with ChatUI(f"http://{at}", retry=NEVER) as client:
+            if others <= 5:
+                assert ["m"] == [model.id for model in client.models()]
+            else:
+                with pytest.raises(StatusError, match="sends us on"):
+                    client.models()
+
+    assert 1 + min(others, 5) == len(seen)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect__at_the_end_of_a_chain_leads_nowhere_else(
+    status: int, elsewhere: tuple[str, list[bytes]]
+) -> None:
+    """What was followed within the server is not followed away from it."""
+    routes = {
+        "GET /api/models": peers.http(b"", "Location: /a", status=f"{status} On"),
+        "GET /a": peers.http(b"", f"Location: http://{elsewhere[0]}/b", status=f"{status} On"),
+    }
+    seen: list[bytes] = []
+    with peers.listening(peers.routed(routes, seen)) as at:
+        with ChatUI(f"http://{at}", retry=NEVER, api_key=KEY) as client:
+            with pytest.raises(StatusError) as caught:
+                client.models()
+
+    assert status == caught.value.status
+    assert 2 == len(seen)
+    assert [] == elsewhere[1]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("step", ["create", "delete"])
+def test_redirect__with_a_body_is_not_followed(step: str, status: int) -> None:
+    """What creates or deletes is sent once, to no other path of the same server either."""
+    with Emulator(("chat-ui",)) as emulator:
+        url = emulator.url("chat-ui")
+        emulator.fail("status", step=step, status=status, headers={"Location": "/elsewhere"})
+        with C4AICommand(url, retry=NEVER) as client, pytest.raises(StatusError) as caught:
+            talk = client.conversation()
+            talk.chat("Hi")
+            talk.delete()
+
+        assert status == caught.value.status
+        assert [] == [asked for asked in emulator.requests if "elsewhere" in asked.path]
+        assert 1 == [asked.step for asked in emulator.requests].count(step)
+
+
 @pytest.mark.parametrize("protocol", ["chat-ui", "gradio"])
 def test_redirect__of_what_comes_before_or_after_the_message(
     protocol: str, elsewhere: tuple[str, list[bytes]]

@@ -152,8 +152,6 @@ def ways(provider: Provider) -> Iterator[Case]:
             words=words,
             part="ways",
         )
-    if provider.name not in ("c4ai-command", "autonomous"):
-        return
     for way in ("proxy", "connect", "socks"):
         yield Case(
             provider,
