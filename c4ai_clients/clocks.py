@@ -93,6 +93,7 @@ class Call:
     """One turn: how long each of its waits may last, and whether it goes on.
 
     Attributes:
+        cancelled: Whether ``cancel()`` was called.
         fresh: Set to True with each piece of content; read at the next wait.
         attempts: How often the request under way has been tried.
         withheld: Gives what no error of the request under way may quote.
@@ -100,12 +101,13 @@ class Call:
 
     def __init__(self, timeout: Timeout) -> None:
         self.timeout = timeout
+        self.cancelled = False
         self.fresh = False
         self.attempts = 0
         self.withheld: Callable[[], Iterable[str]] = tuple
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._cancelled = threading.Event()
+        self._over = threading.Event()
         self._wakers: list[Callable[[], None]] = []
         self._end = None if timeout.total is None else monotonic() + timeout.total
         self._kind = "first"
@@ -164,8 +166,9 @@ class Call:
             TimedOutError: A clock has run out.
             UsageError: It runs in the parent process.
         """
-        self._check_process()
-        if self._cancelled.is_set():
+        if self._pid != os.getpid():
+            self._check_process()
+        if self.cancelled:
             raise self.cancelled_error()
         if self.fresh:
             self.fresh = False
@@ -215,14 +218,10 @@ class Call:
         """Return the error for whoever reads on after ``cancel()``."""
         return CancelledError("cancelled")
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether ``cancel()`` was called."""
-        return self._cancelled.is_set()
-
     def cancel(self) -> None:
         """Mark the turn as over and wake whatever waits for it."""
-        self._cancelled.set()
+        self.cancelled = True
+        self._over.set()
         if self.elsewhere:
             return  # whatever waits, waits in the parent process, and goes on
         with self._lock:
@@ -234,7 +233,7 @@ class Call:
         """Have *wake* called by ``cancel()``; at once where it was called already."""
         with self._lock:
             self._wakers.append(wake)
-        if self._cancelled.is_set():
+        if self.cancelled:
             wake()
 
     def forget(self, wake: Callable[[], None]) -> None:
@@ -253,7 +252,7 @@ class Call:
         end = monotonic() + seconds
         cut = self._end is not None and self._end < end
         limit = self._end if self._end is not None and cut else end
-        if self._cancelled.wait(max(0.0, limit - monotonic())):
+        if self._over.wait(max(0.0, limit - monotonic())):
             raise self.cancelled_error()
         if cut:
             raise self.timed_out("total")
@@ -291,7 +290,7 @@ class Call:
 
         self.on_cancel(woken.set)
         try:
-            if not self._cancelled.is_set():
+            if not self.cancelled:
                 threading.Thread(target=run, name="c4ai-connect", daemon=True).start()
                 woken.wait(limit)
         finally:
@@ -301,7 +300,7 @@ class Call:
                 in_time = finished
             if not in_time:
                 wake()
-        if self._cancelled.is_set():
+        if self.cancelled:
             if in_time:
                 undo()
             raise self.cancelled_error()

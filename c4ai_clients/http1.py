@@ -150,8 +150,7 @@ class _Chunked:
     def __init__(self) -> None:
         self.ended = False
         self.rest = b""
-        self._left = 0  # of the data of the chunk that has begun
-        self._between = b""  # the line end that stands before the next size
+        self._left = 0  # of the chunk that has begun, its line end included
 
     def data(self, raw: bytes) -> bytes:
         """Return the data in *raw*.
@@ -160,31 +159,32 @@ class _Chunked:
             http.client.IncompleteRead: This is no chunked framing.
         """
         raw = self.rest + raw if self.rest else raw
-        left, between = self._left, self._between
         found: list[bytes] = []
-        at = 0
+        at, left = 0, self._left
         while True:
             if left:
-                piece = raw[at : at + left]
-                found.append(piece)
-                at += len(piece)
-                left -= len(piece)
-                if left:
+                end = at + left
+                found.append(raw[at : end - 2])
+                if len(raw) < end:
+                    at = min(len(raw), end - 2)
+                    left = end - at
                     break
-                between = b"\r\n"
-            start = at + len(between)
-            end = raw.find(b"\r\n", start)
+                if raw[end - 2 : end] != b"\r\n":
+                    raise http.client.IncompleteRead(b"")
+                at, left = end, 0
+            end = raw.find(b"\r\n", at)
             if end < 0:
                 if len(raw) - at > _SIZE_LINE:
                     raise http.client.IncompleteRead(b"")
                 break
-            digits = _SIZE.match(raw, start, end)
-            if digits is None or raw[at:start] != between:
+            digits = _SIZE.match(raw, at, end)
+            if digits is None:
                 raise http.client.IncompleteRead(b"")
-            left = int(digits[1], 16)
             at = end + 2
-            if not left:
+            size = int(digits[1], 16)
+            if not size:
                 self.ended = True
                 break
-        self.rest, self._left, self._between = raw[at:], left, between
+            left = size + 2
+        self.rest, self._left = raw[at:], left
         return b"".join(found)
