@@ -89,29 +89,32 @@ class Canned(BaseAdapter):
     Attributes:
         steps: Content type and body by ``"METHOD part-of-the-path"``, longest part first.
         size: How many bytes a read gives at the most.
+        cut: The step whose answer breaks off behind its bytes.
     """
 
-    def __init__(self, steps: dict[str, Body], size: int) -> None:
+    def __init__(self, steps: dict[str, Body], size: int, cut: str = "") -> None:
         super().__init__()
         self.steps = steps
         self.size = size
+        self.cut = cut
 
     def send(self, request, **kwargs):  # type: ignore[no-untyped-def]
         """Answer."""
         line = f"{request.method} {request.path_url}"
-        kind, body = next(
-            (
-                self.steps[step]
-                for step in sorted(self.steps, key=len, reverse=True)
-                if step.split(" ")[0] == request.method and step.split(" ")[1] in line
-            ),
-            ("text/plain", b"nothing here"),
-        )
+        fitting = [
+            step
+            for step in sorted(self.steps, key=len)
+            if step.split(" ")[0] == request.method and step.split(" ")[1] in line
+        ]
+        kind, body = self.steps[fitting[-1]] if fitting else ("text/plain", b"nothing here")
         response = requests.Response()
-        response.status_code = 200
+        response.status_code = 200 if fitting else 404
         response.headers["Content-Type"] = kind
+        headers = {"content-type": kind}
+        if fitting and self.cut == fitting[-1]:
+            headers["content-length"] = str(len(body) + 1)
         response.raw = urllib3.HTTPResponse(
-            body=_Pieces(body, self.size), headers={"content-type": kind}, preload_content=False
+            body=_Pieces(body, self.size), headers=headers, preload_content=False
         )
         response.url = request.url
         response.request = request
