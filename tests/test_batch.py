@@ -726,6 +726,8 @@ def test_progress__is_shown_in_a_terminal_only(
         def isatty(self) -> bool:
             return True
 
+    # Whoever starts a kernel has this loaded, and no notebook shows what it writes.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     shown: dict[str, str] = {}
     for name, kind, progress in (
         ("terminal", Terminal, True),
