@@ -352,7 +352,8 @@ def _percentiles(seconds: array[float]) -> tuple[float, float] | None:
 @contextlib.contextmanager
 def _bar(prompts: Prompts, progress: bool) -> Iterator[Any]:
     """Give a progress bar where somebody can see it: a terminal or a notebook."""
-    notebook = "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    notebook = hasattr(ipython and ipython.get_ipython(), "kernel")
     if not progress or not (notebook or (sys.stderr is not None and sys.stderr.isatty())):
         yield None
         return

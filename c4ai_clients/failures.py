@@ -12,6 +12,7 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -47,7 +48,9 @@ def status_error(status: int, said: str, location: str = "", retry_after: str = 
         words = f"the server sends us on ({status}) to {quote(location)}"
         if wants_login(location):
             return AuthError(f"{words}: it wants a login; give api_key or cookies", **known)
-        return StatusError(f"{words}: give that server as base_url", **known)
+        if urlsplit(location).netloc:
+            return StatusError(f"{words}: give that server as base_url", **known)
+        return StatusError(f"{words}, which is not followed; is the base URL right?", **known)
     if status in (401, 403):
         return AuthError(f"{words}; give api_key or cookies that it accepts", **known)
     if status == 407:

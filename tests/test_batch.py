@@ -16,6 +16,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -726,8 +727,8 @@ def test_progress__is_shown_in_a_terminal_only(
         def isatty(self) -> bool:
             return True
 
-    # Whoever starts a kernel has this loaded, and no notebook shows what it writes.
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    # Whoever starts a kernel has this loaded, and is no notebook.
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     shown: dict[str, str] = {}
     for name, kind, progress in (
         ("terminal", Terminal, True),
