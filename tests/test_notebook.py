@@ -251,6 +251,17 @@ def test_show__that_fails_says_so_and_raises(kernel: Kernel) -> None:
     assert "<b>of</b>" not in left["text/html"]
 
 
+def test_batch__has_its_bar(kernel: Kernel, tmp_path: Path) -> None:
+    """A cell shows how far a batch is, although what it writes goes to no terminal."""
+    cell = kernel.run(
+        "from c4ai_clients.batch import run_batch\n"
+        f"run_batch(['sky', 'sea'], {str(tmp_path / 'out.jsonl')!r}, client)"
+    )
+
+    assert [] == cell.errors
+    assert "2/2" in cell.written or "2/2" in str(cell.left())
+
+
 def test_compare__is_one_table_side_by_side(kernel: Kernel) -> None:
     """Both answers with both times in one area, which is not shown twice; the result holds both."""
     cell = kernel.run("compared = compare('sky', {'<one>': client, 'two': other}); compared")
