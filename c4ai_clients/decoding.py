@@ -91,6 +91,8 @@ class _Held:
 
     def take(self, chunk: bytes, end: int) -> bytes:
         """Return what *chunk* finishes up to *end*, and keep what is behind it."""
+        if end == len(chunk) and not self._pieces:
+            return chunk
         self._pieces.append(chunk[:end])
         taken = b"".join(self._pieces)
         self._pieces, self._size = [], 0

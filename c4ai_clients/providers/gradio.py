@@ -21,7 +21,6 @@ import contextlib
 import logging
 import re
 import secrets
-import string
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from time import monotonic
@@ -53,7 +52,6 @@ from .gradio_websocket import talked
 __all__ = ["Gradio", "Qwen"]
 
 _HASH = re.compile(r"[a-z0-9]{10}")
-_LETTERS = string.ascii_lowercase + string.digits
 
 _logger = logging.getLogger("c4ai_clients")
 
@@ -292,7 +290,7 @@ class Gradio(ChatClient):
         fits = state.get("fn_index") == chat.fn_index and state.get("said") == len(said)
         kept = state.get("session")
         goes_on = fits and chat.has("state") and isinstance(kept, str) and _HASH.fullmatch(kept)
-        session = str(kept) if goes_on else "".join(secrets.choice(_LETTERS) for _ in range(10))
+        session = str(kept) if goes_on else secrets.token_hex(5)
         asked = [*said, turn.message]
         unsaid = turn.system if not chat.has("system") else None
         history: list[Any] = []
