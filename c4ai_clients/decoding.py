@@ -119,9 +119,11 @@ def _records(block: bytes, limit: int) -> Iterator[dict[str, Any]]:
         text = block[:sound].decode("utf-8")
         bad = block[sound:].partition(b"\n")[0]
     for line in text.split("\n"):
+        if not line:
+            continue
         if (value := _object_in(line, 0)) is not None:
             yield value
-        elif line and not line.isspace():
+        elif not line.isspace():
             yield loads(line)
     if bad:
         yield loads(bad)
