@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator
+from json.scanner import make_scanner
 from typing import Any
 
 import sseclient
@@ -136,8 +137,8 @@ def _object_in(text: str, at: int) -> dict[str, Any] | None:
     spaces around.
     """
     try:
-        value, end = _decode(text, at)
-    except (ValueError, RecursionError):
+        value, end = _scan(text, at)
+    except (ValueError, RecursionError, StopIteration):
         return None
     if end != len(text) or type(value) is not dict:
         return None
@@ -166,10 +167,10 @@ def parsed(raw: bytes | str) -> Any:
     """
     try:
         text = (raw if isinstance(raw, str) else raw.decode("utf-8")).strip(" \t\r\n")
-        value, end = _decode(text)
+        value, end = _scan(text, 0)
         if end != len(text):
             raise ValueError("more than one value")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, StopIteration) as error:
         raise ProtocolError(f"expected JSON, got: {quote(raw)}") from error
     if end > _SHALLOW and _may_be_deep(text) and _is_deep(value):
         raise ProtocolError(
@@ -178,7 +179,8 @@ def parsed(raw: bytes | str) -> Any:
     return value
 
 
-_decode = json.JSONDecoder(parse_constant=lambda name: None).raw_decode
+# What raw_decode calls; it says by StopIteration where no value begins.
+_scan = make_scanner(json.JSONDecoder(parse_constant=lambda name: None))  # type: ignore[arg-type]
 
 
 def _may_be_deep(text: str) -> bool:
