@@ -186,20 +186,38 @@ class _Workers:
         self._threads: list[threading.Thread] = []
         self._running: set[Future[Any]] = set()
         self._unfinished = 0
+        self._growing = False  # a thread has been started, and will start the next one
         self._closed = False
 
-    def do(self, future: Future[Any]) -> None:
-        """Have a thread do it, a new one where all are busy and there may be more."""
+    def do(self, *futures: Future[Any]) -> None:
+        """Have threads do them, new ones where all are busy and there may be more."""
         with self._lock:
             if self._closed:
                 raise UsageError("this pool is closed: make a new one")
-            self._unfinished += 1
-            self._futures.put(future)
-            if len(self._threads) < min(self._most, self._unfinished):
-                name = f"c4ai-pool-{len(self._threads) + 1}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
+            self._unfinished += len(futures)
+            for future in futures:
+                self._futures.put(future)
+            if not self._growing:
+                self._grow()
+
+    def _grow(self) -> None:
+        """Start a thread where all are busy; it starts the next one, before its own work.
+
+        Whoever asks for many at once would wait for each thread to begin, while
+        those before it take the interpreter.
+        """
+        self._growing = not self._closed and len(self._threads) < min(self._most, self._unfinished)
+        if self._growing:
+            name = f"c4ai-pool-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            try:
                 thread.start()
+            except RuntimeError:  # there can be no more; those that there are do it all
+                self._growing = False
+                if not self._threads:
+                    raise
+            else:
+                self._threads.append(thread)
 
     def close(self) -> None:
         """Cancel all that is unfinished, and wait for the threads, less than a second in all."""
@@ -220,6 +238,8 @@ class _Workers:
                 thread.join(max(0.0, end - monotonic()))
 
     def _work(self) -> None:
+        with self._lock:
+            self._grow()
         while (future := self._futures.get()) is not None:
             with self._lock:
                 self._running.add(future)
@@ -404,8 +424,9 @@ class Pool:
         try:
             for key, stream in streams.items():
                 read = ahead.reader(key, EVENTS)
-                reading.append(self._do(partial(_itself, stream), read, ahead.close))
+                reading.append(self._future(partial(_itself, stream), read, ahead.close))
                 reading[-1].add_done_callback(partial(_end, ahead, key))
+            self._workers.do(*reading)
             left = len(reading)
             while left:
                 key, event = ahead.take()
@@ -448,11 +469,19 @@ class Pool:
         read: Callable[[Stream], _Result],
         wake: Callable[[], None],
     ) -> Future[_Result]:
-        if self._workers.pid != os.getpid():
-            self._start()
-        future = Future(self, begin, read, self._rate.wait, wake)
+        future = self._future(begin, read, wake)
         self._workers.do(future)
         return future
+
+    def _future(
+        self,
+        begin: Callable[[], Stream],
+        read: Callable[[Stream], _Result],
+        wake: Callable[[], None],
+    ) -> Future[_Result]:
+        if self._workers.pid != os.getpid():
+            self._start()
+        return Future(self, begin, read, self._rate.wait, wake)
 
 
 def _itself(stream: Stream) -> Stream:

@@ -382,6 +382,26 @@ def test_map__leaving_cancels_the_rest(ordered: bool) -> None:
         assert wait_until(lambda: not pool._workers._running)
 
 
+def test_merge__waits_for_no_thread_to_begin(client: AutonomousAI) -> None:
+    """The first event is given out before the last stream has begun, however busy threads are."""
+
+    def busy(turn: Any) -> Iterator[Any]:
+        begun.append(turn)
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+        yield Text("one")
+        yield Finish()
+
+    begun: list[Any] = []
+    client._events = busy  # type: ignore[method-assign]
+    with Pool(max_workers=60) as pool:
+        events = pool.merge({key: client.stream("x") for key in range(60)})
+        next(events)
+        assert len(begun) < 40
+        assert 119 == len(list(events))
+
+
 def test_merge__all_events_of_all_streams(client: AutonomousAI) -> None:
     """Every event comes under its key, in its order, also with fewer threads than streams."""
     with Pool(client, max_workers=2) as pool:
