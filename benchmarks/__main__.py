@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from . import package, replies, turns, waits
+from . import package, replies, steps, turns, waits
 from .environments import WHERE
 from .measuring import Bench
 
@@ -14,6 +14,7 @@ _TABLES: dict[str, Callable[[Bench], None]] = {
     "tokens": replies.tokens,
     "growth": replies.growth,
     "memory": replies.memory,
+    "steps": steps.steps,
     "first": turns.first,
     "lateness": waits.lateness,
     "pool": waits.pool,
