@@ -21,7 +21,7 @@ _EVENT_LIMIT = 8 << 20
 
 
 def steps(bench: Bench) -> None:
-    """CPU per token of a Gradio reply that lies in memory, in µs; each row of ours holds those below it."""
+    """CPU per token of a Gradio reply that lies in memory, in µs; ours hold those below them."""
     found = {
         protocol: _of(protocol, bench.tokens(count), bench.rounds)
         for protocol, count in (("gradio-full", 2000), ("gradio-4", 20_000))
