@@ -27,6 +27,7 @@ from c4ai_clients.decoding import (
     parsed,
     seconds,
     sse,
+    sse_objects,
     string,
 )
 from c4ai_clients.errors import ProtocolError
@@ -159,7 +160,7 @@ def test_sse__any_pieces(data: st.DataObject) -> None:
     assert texts == [told for told, _ in sse(cut(data, body))]
 
 
-WORDS = ["data", "event", "id", "retry", ":", ": ", " ", "x", "é\u2028", "\ufeff", "\0", "7"]
+WORDS = ["data", "event", "id", "retry", ":", ": ", " ", "x", "é\u2028", "\ufeff", "\0", "x" * 1200]
 ENDS = ["\n", "\r", "\r\n"]
 
 
@@ -187,6 +188,51 @@ def test_sse__as_sseclient_alone(data: st.DataObject, events: list[list[str]], e
     alone = [(event.data, event.event) for event in sseclient.SSEClient(iter([body])).events()]
 
     assert alone == list(sse(cut(data, body)))
+
+
+SAID = st.sampled_from(
+    [
+        *("{}", '{"a": "é\u2028"}', ' {"a": 1}', '{"a": 1} ', '{"a": NaN}', '{"a": 1}{"b": 2}'),
+        *('{"a":', "1}", "[1]", "[DONE]", "7", "", '{"a": "\0"}', '{"a": "b\tc"}', "{} {}"),
+        *('{{"a": {}1{}}}'.format("[" * n, "]" * n) for n in (DEPTH - 1, DEPTH)),
+        '{"a": "%s"}' % ("x" * 1200),
+    ]
+)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["data:", "data: ", "event: ", ":", "x", ""]), SAID), max_size=4
+)
+
+
+@given(st.data(), st.lists(ROWS, max_size=6))
+def test_sse_objects__are_what_sse_and_loads_give(
+    data: st.DataObject, events: list[list[tuple[str, str]]]
+) -> None:
+    """The short way to an event's object takes nothing that the long one refuses, nor alters it."""
+    body = "".join("".join(f"{field}{said}\n" for field, said in rows) + "\n" for rows in events)
+
+    pieces = list(cut(data, body.encode()))
+
+    def way(read: Callable[[list[bytes]], Iterator[Any]]) -> list[Any]:
+        found: list[Any] = []
+        try:
+            found.extend(read(pieces))
+        except ProtocolError as error:
+            found.append(str(error))
+        return found
+
+    def shown(event: Any) -> Any:
+        return event if isinstance(event, str) else repr(event)
+
+    def long(event: Any) -> Any:
+        if isinstance(event, str) or event[1] != "message":
+            return event
+        try:
+            return loads(event[0])
+        except ProtocolError:
+            return event
+
+    objects = [long(each) if type(each) is tuple else each for each in way(sse_objects)]
+    assert list(map(shown, map(long, way(sse)))) == list(map(shown, objects))
 
 
 @given(st.text().filter(lambda text: not set(text) & {"\r", "\n"}), st.booleans())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay import recorded
 
-from c4ai_clients.events import Reasoning, Text
+from c4ai_clients.errors import C4AIError
+from c4ai_clients.events import Event, File, Reasoning, Text
+from c4ai_clients.providers.gradio_chat import Chat
+from c4ai_clients.providers.gradio_messages import WHOLE, Telling
 from c4ai_clients.providers.gradio_value import Answer, Growing, held, read
 
 EDITED = [
@@ -155,6 +159,48 @@ def test_changes__the_short_way_gives_what_the_long_one_gives(batches: list[Any]
         assert short.changes(copy.deepcopy(edits)) == long.changes(copy.deepcopy(edits))
         assert short.stale == long.stale
     assert value_of(short) == value_of(long)
+
+
+_edit = st.just([["append", [0, 1], "c"]]) | _edits
+_data = st.one_of(
+    _edit.map(lambda edits: [[], edits]), _edit.map(lambda edits: [[], edits, []]), st.lists(_odd)
+)
+_MESSAGES = st.fixed_dictionaries(
+    {
+        "msg": st.sampled_from(["process_generating", "process_generating", WHOLE, "log", None]),
+        "output": st.one_of(st.fixed_dictionaries({"data": _data}), _odd),
+    },
+    optional={"whole": st.booleans(), "success": st.booleans(), "log": _odd},
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(_MESSAGES, max_size=8))
+def test_telling__the_short_way_gives_what_the_long_one_gives(messages: list[Any]) -> None:
+    """A message with one more piece of the text is the same, whichever way it is read."""
+
+    class Long(Telling):
+        def events(self, messages: Iterable[dict[str, Any]]) -> Iterator[Event]:
+            for message in messages:
+                yield from self._told(message)
+
+    def generating(data: list[Any]) -> dict[str, Any]:
+        return {"msg": "process_generating", "output": {"data": data}}
+
+    def told(kind: type[Telling]) -> list[str]:
+        found: list[str] = []
+        telling = kind(chat, [], file=lambda file: File("", "", ""), keep=lambda value: None)
+        said = [generating(["", [["q", "a"]]])]
+        for message in messages:
+            said += [generating([[], [["append", [0, 1], "b"]]]), message]
+        try:
+            found.extend(map(repr, telling.events(copy.deepcopy(said))))
+        except C4AIError as error:
+            found.append(f"{type(error).__name__}: {error}")
+        return found
+
+    chat = Chat(fn_index=0, inputs=(), output=1, outputs=("textbox", "chatbot"), protocol="sse_v3")
+    assert told(Long) == told(Telling)
 
 
 @pytest.mark.parametrize("batches", [1, 3])

@@ -38,6 +38,7 @@ from c4ai_clients import (
 )
 from c4ai_clients.emulator import Answer, Emulator
 from c4ai_clients.events import Finish, Started, Text, Title, Unknown, Usage
+from c4ai_clients.providers import h2o
 from c4ai_clients.providers.h2o import H2O, _read
 
 MODEL = "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-40b-v1"
@@ -730,6 +731,35 @@ def test_reply__final_text_extends_the_pieces() -> None:
 def test_read__each_kind_of_update(updates: list[Any], expected: list[Any]) -> None:
     """What an update says becomes its event; nothing is dropped in silence."""
     assert expected == list(_read((json.dumps(each), "message") for each in updates))
+
+
+_ODD = st.sampled_from([None, True, False, 0, 7, "", "a", "\ud83d", "\ude00b", [], {}, ["a"]])
+_TOKEN = st.fixed_dictionaries({"text": st.just("a") | _ODD, "special": st.booleans() | _ODD})
+_UPDATE = st.fixed_dictionaries(
+    {"token": _TOKEN | _TOKEN | _ODD, "generated_text": st.none() | _ODD},
+    optional={"error": st.just("") | _ODD, "details": _ODD},
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(_UPDATE, st.booleans()), max_size=8))
+def test_read__the_short_way_gives_what_the_long_one_gives(updates: list[Any]) -> None:
+    """A token that is only text means the same, whichever way it is read."""
+
+    def told() -> list[Any]:
+        plain = {"token": {"text": "a", "special": False}, "generated_text": None}
+        given = [each if short else (json.dumps(each), "message") for each, short in updates]
+        events: list[Any] = []
+        try:
+            events.extend(_read(step for each in given for step in (plain, each)))
+        except C4AIError as error:
+            events.append((type(error), str(error)))
+        return events
+
+    short = told()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(h2o, "_only_text", lambda event: None)
+        assert told() == short
 
 
 @pytest.mark.parametrize(

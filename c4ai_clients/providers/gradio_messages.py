@@ -27,10 +27,12 @@ from ..events import Event, File, Finish, Queued, Status, Text, Unknown
 from .gradio_chat import Chat
 from .gradio_value import Answer, files_in, held, read
 
-__all__ = ["UNREAD", "Telling", "refusal"]
+__all__ = ["UNREAD", "WHOLE", "Telling", "refusal"]
 
 # What stands in a message's place that could not be read.
 UNREAD = "unread"
+# What /call says is one of the outputs' values while they grow, each of them whole.
+WHOLE = "whole"
 _DIFFS = ("sse_v2", "sse_v2.1", "sse_v3")
 _SHOWN = ("image", "file", "audio", "video", "gallery", "downloadbutton", "imageslider")
 # The words of Spaces on borrowed GPUs, told by people who met them, not tried here.
@@ -92,13 +94,13 @@ class Telling:
     def _told(self, message: dict[str, Any]) -> Iterable[Event]:
         """Turn a message of any kind into events."""
         kind = message.get("msg")
-        if kind == "process_generating":
+        if kind in ("process_generating", WHOLE):
             values = self._values(message)
             if values is None:  # an error is on its way (seen in the source)
                 self._answer.lose()
                 return ()
-            # The first value is whole in every version, and so are all of /call.
-            if self._edits and self._answer.begun and not message.get("whole"):
+            # The first value is whole in every version.
+            if self._edits and self._answer.begun and kind != WHOLE:
                 return self._answer.changes(values[self._output])
             return self._answer.becomes(values[self._output])
         if kind == "estimation" and (rank := count(message.get("rank"))) is not None:

@@ -19,7 +19,7 @@ from ..decoding import loads, parsed, sse, sse_objects, string
 from ..errors import ProtocolError, quote
 from ..stream import Turn
 from .gradio_chat import Chat
-from .gradio_messages import UNREAD, refusal
+from .gradio_messages import UNREAD, WHOLE, refusal
 
 if TYPE_CHECKING:
     from ..transport import Transport
@@ -231,7 +231,7 @@ def _as_queued(event: tuple[str, str]) -> dict[str, Any]:
     data, kind = event
     said = parsed(data)
     if kind == "generating":
-        return {"msg": "process_generating", "output": {"data": said}, "whole": True}
+        return {"msg": WHOLE, "output": {"data": said}}
     if kind == "complete":
         return {"msg": "process_completed", "success": True, "output": {"data": said}}
     if kind == "error" and isinstance(said, str):
