@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from .errors import C4AIError, CancelledError, UsageError
-from .events import Event, Finish
+from .errors import C4AIError, CancelledError, UsageError, check_count
+from .events import Event, Finish, Text
 from .pieces import Pieces
 from .stream import Reply, Stream
 
@@ -87,8 +87,7 @@ def background(stream: Stream, *, ahead: int = EVENTS) -> Stream:
         stream: What to read; read it nowhere else from now on.
         ahead: How many events may wait to be taken.
     """
-    if not isinstance(ahead, int) or ahead < 1:
-        raise UsageError(f"ahead={ahead!r}: give a whole number above 0")
+    check_count("ahead", ahead)
     return _Background(stream, ahead)
 
 
@@ -140,7 +139,9 @@ class _Background(Stream):
                 self._end_with(event)
                 return None
             self.done = self.done or isinstance(event, Finish)
-            return self._given(event)
+            if isinstance(event, Text):
+                self._said.add(event.text)
+            return event
         finally:
             self._taking.release()
 

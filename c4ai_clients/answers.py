@@ -17,11 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, sleep
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .errors import C4AIError, UsageError
-from .events import Event, File, Finish, Queued, Reasoning, Sources, Text, Title, ToolCall
+from .events import CONTENT, Event, Finish, Queued, Reasoning, Title
 from .threads import Future, Pool
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Answers"]
 
-_CONTENT = (Text, Reasoning, ToolCall, Sources, File)
 _CLOCK = 1.0  # where nothing comes, the seconds that a picture shows go on
 
 
@@ -152,12 +150,7 @@ class Answers:
     def __enter__(self) -> Answers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -215,7 +208,7 @@ class _Reading:
             self._end = self._end or monotonic()
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, _CONTENT):
+        if isinstance(event, CONTENT):
             self._first = self._first or monotonic()
             self._queued = None
         if isinstance(event, Reasoning):

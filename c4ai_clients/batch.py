@@ -30,7 +30,7 @@ from typing import Any, Literal, Union
 
 from . import errors
 from .client import ChatClient
-from .errors import C4AIError, UsageError
+from .errors import C4AIError, UsageError, check_count
 from .prompts import Asked, Prompts, count, read
 from .records import Ledger, Record, of_error, of_reply, opened, read_batch
 from .threads import Future, Pool
@@ -117,8 +117,7 @@ def run_batch(
         KeyboardInterrupt: Ctrl-C; its text says how to go on.
         C4AIError: A prompt failed, with ``on_error="raise"``.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise UsageError(f"workers={workers!r}: give a whole number above 0")
+    check_count("workers", workers)
     if on_error not in ("record", "raise"):
         raise UsageError(f"on_error={on_error!r}: say 'record' or 'raise'")
     with opened(output) as ledger, _bar(prompts, progress) as bar:
@@ -152,6 +151,7 @@ class _Run:
         self._ledger = ledger
         self._tally = tally
         self._raises = raises
+        self._writable = True
         self._under_way: dict[futures.Future[Any], Asked] = {}
         self._ended: queue.SimpleQueue[futures.Future[Any]] = queue.SimpleQueue()
 
@@ -163,11 +163,11 @@ class _Run:
                 self._under_way[future] = asked
                 future.add_done_callback(self._ended.put)
                 if len(self._under_way) >= workers:
-                    self._write(self._some())
+                    self._take()
             while self._under_way:
-                self._write(self._some())
+                self._take()
         except BaseException as error:
-            self._stop(error)
+            self._stop()
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(
                     f"stopped; {len(self._ledger)} records are in {self._ledger.path}: "
@@ -175,45 +175,55 @@ class _Run:
                 ) from None
             raise
 
-    def _some(self) -> list[futures.Future[Any]]:
-        """Wait for a future to end, and return all that have."""
+    def _take(self) -> None:
+        """Wait for a future to end, and write down what came of all that have."""
         some = [self._ended.get()]
         with contextlib.suppress(queue.Empty):
             while True:
                 some.append(self._ended.get_nowait())
-        return some
+        if (failure := self._write(some)) is not None:
+            raise failure
 
-    def _write(self, some: list[futures.Future[Any]]) -> None:
-        """Write down what came of these, all at once: a disk takes long for each time."""
+    def _write(self, some: list[futures.Future[Any]]) -> Exception | None:
+        """Write down what came of these, all at once: a disk takes long for each time.
+
+        Returns what ends the run, where one of them says so.
+        """
         records: list[Record] = []
         failure: Exception | None = None
         for future in some:
-            asked = self._under_way.pop(future)
             try:
-                outcome = future.result()
-                record = outcome if isinstance(outcome, dict) else of_reply(asked, outcome)
-                error: Exception | None = (
-                    _error(record) if self._raises and "error" in record else None
-                )
-            except futures.CancelledError:
-                raise
-            except Exception as raised:  # written down as what came of the prompt
-                if not isinstance(future, Future):
-                    raise  # of the executor: it says nothing about the prompt
-                record, error = of_error(asked, raised), raised if self._raises else None
-            if error is None:
-                records.append(record)
-            failure = failure or error
-        self._ledger.append(records)
+                records.append(self._outcome(self._under_way.pop(future), future))
+            except Exception as error:  # noqa: BLE001 - returned when the others are written
+                failure = failure or error
+        try:
+            self._ledger.append(records)
+        except OSError:
+            self._writable = False
+            raise
         self._tally.add(records)
-        if failure is not None:
-            raise failure
+        return failure
 
-    def _stop(self, error: BaseException) -> None:
+    def _outcome(self, asked: Asked, future: futures.Future[Any]) -> Record:
+        """Return the record of what came of a prompt; raise what ends the run."""
+        try:
+            outcome = future.result()
+        except Exception as error:
+            # What an executor's future raises, or a cancelled one, says nothing about the prompt.
+            told = isinstance(future, Future) and not isinstance(error, futures.CancelledError)
+            if self._raises or not told:
+                raise
+            return of_error(asked, error)
+        record: Record = outcome if isinstance(outcome, dict) else of_reply(asked, outcome)
+        if self._raises and "error" in record:
+            raise _error(record)
+        return record
+
+    def _stop(self) -> None:
         """Ask no more, and write down the replies that are there already."""
         for future in self._under_way:
             future.cancel()
-        if not isinstance(error, OSError):  # which the disk has raised
+        if self._writable:
             ended = [f for f in self._under_way if f.done() and not f.cancelled()]
             self._write([future for future in ended if future.exception() is None])
 

@@ -1,6 +1,6 @@
 """What every client can do.
 
-A provider is a subclass with five class attributes, the names of its options
+A provider is a subclass with seven class attributes, the names of its options
 in its own ``stream``, and one generator, ``_events``, that tells its protocol.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -288,12 +287,7 @@ class ChatClient:
     def __enter__(self: _Self) -> _Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -41,10 +41,10 @@ class Timeout:
     Attributes:
         connect: For name, all addresses, proxy and TLS together.
         first: From the message sent until the first content (text, reasoning,
-            a tool call, sources or a file); it stands still while a place in a
-            queue moves. The answer to a preparing step has as long.
+            a tool call, sources or a file); it stands still in a queue. The
+            answer to a preparing step has as long.
         idle: Between pieces of content, and for progress while sending.
-        queue: In a queue that moves.
+        queue: In the server's queue, whether one moves up in it or not.
         total: Wall time for the whole turn, retries included.
     """
 
@@ -111,10 +111,8 @@ class Call:
         self._wakers: list[Callable[[], None]] = []
         self._end = None if timeout.total is None else monotonic() + timeout.total
         self._kind = "first"
-        self._limit = self._left = timeout.first
-        self._queue_left: float | None = None
-        self._first_left: float | None = timeout.first
-        self._place: object = None
+        self._left = self._first_left = timeout.first
+        self._queue_left = timeout.queue
 
     def begin(self) -> None:
         """Belong to this process from now on, be it a child of the one that made it."""
@@ -133,22 +131,19 @@ class Call:
     def sent(self) -> None:
         """Start ``first``: a request is on its way; one sent in the tail stays in it."""
         if self._kind != "tail":
+            self._queue_left = self.timeout.queue
             self._watch("first", self.timeout.first)
 
-    def queued(self, place: object) -> None:
-        """Start or keep ``queue``; a *place* that changed holds ``first`` still."""
+    def queued(self) -> None:
+        """Go on with ``queue``; ``first`` stands still meanwhile."""
         if self._kind == "first":
-            self._first_left, self._queue_left = self._left, self.timeout.queue
-            self._place = place
-        elif self._kind == "queue" and place != self._place:
-            self._place = place
-        else:
-            return
-        self._watch("queue", self._queue_left)
+            self._first_left = self._left
+            self._watch("queue", self._queue_left)
 
     def left_queue(self) -> None:
-        """Go on with ``first`` where it stood still."""
+        """Go on with ``first``; ``queue`` stands still, should we come back to it."""
         if self._kind == "queue":
+            self._queue_left = self._left
             self._watch("first", self._first_left)
 
     def tail(self, seconds: float) -> None:
@@ -197,8 +192,6 @@ class Call:
         """Take *seconds* off the clock that runs."""
         if self._left is not None:
             self._left -= seconds
-        if self._kind == "queue" and self._queue_left is not None:
-            self._queue_left -= seconds
 
     def check_barren(self, size: int) -> None:
         """Refuse to read on where *size* bytes have brought no content."""

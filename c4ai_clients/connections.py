@@ -242,7 +242,7 @@ def _pools(
 
 
 class TimedAdapter(HTTPAdapter):
-    """Mounts the connections that keep clocks, one kept for each thread.
+    """Mounts the connections that keep clocks; as many are kept as were in use at once.
 
     One server's: where it is, the way there and whom to trust are found out
     with the first request, where requests asks anew for each.

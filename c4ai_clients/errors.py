@@ -76,6 +76,12 @@ def caused_by(error: BaseException, kind: type[BaseException]) -> BaseException 
     return next((link for link in causes(error) if isinstance(link, kind)), None)
 
 
+def check_count(name: str, value: object) -> None:
+    """Refuse a setting that is no whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{name}={value!r}: give a whole number above 0")
+
+
 class C4AIError(RuntimeError):
     """The root of all errors of this package.
 

@@ -215,3 +215,6 @@ Event = Union[
     Finish,
     Unknown,
 ]
+
+# What an answer is made of: the clocks wait for it, and the first of it ends the wait for a reply.
+CONTENT = (Text, Reasoning, ToolCall, Sources, File)

@@ -166,6 +166,7 @@ _USAGE = (
     requests.exceptions.MissingSchema,
     requests.exceptions.InvalidHeader,
     requests.exceptions.InvalidJSONError,
+    UnicodeEncodeError,  # a proxy's password beyond Latin-1
     urllib3.exceptions.LocationValueError,
     urllib3.exceptions.URLSchemeUnknown,
 )

@@ -23,6 +23,7 @@ from .errors import (
     RateLimitError,
     StatusError,
     UsageError,
+    check_count,
 )
 
 if TYPE_CHECKING:
@@ -82,12 +83,7 @@ class RetryPolicy:
     on_wait: Callable[[float, C4AIError], None] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.attempts, bool)
-            or not isinstance(self.attempts, int)
-            or self.attempts < 1
-        ):
-            raise UsageError(f"retry attempts={self.attempts!r}: give a whole number above 0")
+        check_count("retry attempts", self.attempts)
         for name in ("wait_initial", "wait_max", "total", "retry_after_max", "wait_unsaid"):
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import markup
 from .clocks import Call
 from .errors import C4AIError, CancelledError, IncompleteReplyError, UsageError
 from .events import (
+    CONTENT,
     Event,
     File,
     Finish,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Reply", "Stream", "Timing", "Turn"]
 
-_CONTENT = (Text, Reasoning, ToolCall, Sources, File)
 _KEPT = (Reasoning, Title, Usage, Sources, File, ToolCall)
 _TAIL_OF_FOR = 0.3
 _TAIL_OF_EVENTS = 5.0
@@ -252,12 +251,7 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     def __del__(self) -> None:
@@ -287,6 +281,8 @@ class Stream:
                 self._call.tail(tail)
         try:
             for event in self._events:
+                if not self._flowing and self._call.cancelled:
+                    raise self._call.cancelled_error()  # it came too late to be closed
                 if type(event) is not Text:
                     return self._noted(event)
                 if event.text:
@@ -322,13 +318,13 @@ class Stream:
         self._flowing = False
         if isinstance(event, Finish):
             return self._finished(event)
-        if isinstance(event, _CONTENT):
+        if isinstance(event, CONTENT):
             self._call.fresh = True
             self._first = self._first or monotonic()
             if isinstance(event, Reasoning):
                 self._turn.thought.add(event.text)
         elif isinstance(event, Queued):
-            self._call.queued((event.position, event.size))
+            self._call.queued()
         elif isinstance(event, Status) and event.status == "started":
             self._call.left_queue()
         return self._given(event)

@@ -24,11 +24,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent import futures
 from functools import partial
 from time import monotonic
-from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 from .ahead import EVENTS, Ahead, background
-from .errors import C4AIError, CancelledError, UsageError
+from .errors import C4AIError, CancelledError, UsageError, check_count
 from .events import Event
 from .stream import Reply, Stream
 
@@ -273,9 +272,9 @@ class Pool:
     def __init__(
         self, client: _Client | None = None, max_workers: int = 8, rate: float | None = None
     ) -> None:
-        if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
-            raise UsageError(f"max_workers={max_workers!r}: give a whole number above 0")
-        if rate is not None and (isinstance(rate, bool) or not rate > 0):
+        check_count("max_workers", max_workers)
+        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if rate is not None and not (number and rate > 0):
             raise UsageError(f"rate={rate!r}: give requests a minute, or None for no limit")
         self._client = client
         self._max_workers = max_workers
@@ -285,7 +284,7 @@ class Pool:
     def _start(self) -> None:
         self._rate = _Rate(self._limit)
         self._workers = _Workers(self._max_workers)
-        self._finalizer = weakref.finalize(self, self._workers.close)
+        weakref.finalize(self, self._workers.close)
 
     def submit(
         self, messages: Any, *, client: _Client | None = None, **options: Any
@@ -452,12 +451,7 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -2,8 +2,8 @@
 
 Everything that a provider sends passes through :class:`Transport`, so headers,
 cookies, redirects and what is sent again are each decided in one place. Only
-this file, ``http_answer``, ``connections`` and ``failures`` import requests or
-urllib3.
+this file, ``http_answer``, ``http1``, ``connections`` and ``failures`` import
+requests or urllib3.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Transport:
                         answer.beginning()  # read to its end, its connection is kept
                     finally:
                         answer.close()
-            except C4AIError as error:
+            except Exception as error:  # noqa: BLE001 - also a caller's function's; nobody waits
                 _logger.info("goodbye failed: %s", error)
             finally:
                 with self._lock:
@@ -275,12 +275,15 @@ class Transport:
         authorize: bool = True,
         **how: Any,
     ) -> Answer:
-        # A caller's function gives the key, and fails in its own words.
+        # A caller's functions give key and login, and fail in their own words.
         written = self._headers(headers or {}, cookies or {}, authorize)
         with translated():
             session = self._open_session()
             prepared = self._prepared(method, path, written, **how)
-            call.withheld = lambda: [*_secrets(prepared, how.get("data")), *self._withheld]
+        call.withheld = lambda: [*_secrets(prepared, how.get("data")), *self._withheld]
+        if "Authorization" not in written:
+            self._log_in(prepared)
+        with translated():
             for _ in range(1 + _REDIRECTS):
                 answer = self._send(call, session, prepared)
                 if cookies is not None:
@@ -291,8 +294,15 @@ class Transport:
                 answer.beginning()  # so that the connection is kept
                 answer.close()
                 prepared.url = onward
+        return answer if as_it_is else self._judged(answer, refusal)
+
+    def _judged(self, answer: Answer, refusal: Refusal | None) -> Answer:
+        """Return an answer that is one, or close it and raise the error that it is.
+
+        A web page is none, but for an empty one, which is an empty answer.
+        """
         page = answer.content_type == "text/html"
-        if as_it_is or (answer.status < 300 and not page):
+        if answer.status < 300 and not page:
             return answer
         try:
             body = answer.beginning()
@@ -362,16 +372,21 @@ class Transport:
         """
         if not path.startswith("/") or not {".", ".."}.isdisjoint(path.split("/")):
             raise ProtocolError(f"the server names a path that leads elsewhere: {quote(path)}")
-        lent = self.settings.session
-        auth = self._login or (lent.auth if lent is not None else None)
         prepared = requests.PreparedRequest()
         prepared.method = method
         prepared.url = self._url(path, params)
         prepared.headers = headers
         prepared.prepare_body(data, files, json)
-        if auth and "Authorization" not in headers:
-            prepared.prepare_auth(auth)
         return prepared
+
+    def _log_in(self, prepared: requests.PreparedRequest) -> None:
+        """Put the URL's login into a request, or that of the caller's session."""
+        lent = self.settings.session
+        auth: Any = self._login or (lent.auth if lent is not None else None)
+        if isinstance(auth, tuple):  # requests would write Latin-1, and fail at other letters
+            auth = tuple(part.encode() if isinstance(part, str) else part for part in auth)
+        if auth:
+            prepared.prepare_auth(auth)
 
     def _url(self, path: str, params: Mapping[str, str] | None) -> str:
         """Return a request's URL, which requests would take apart and put together again."""

@@ -19,7 +19,7 @@ import time
 import types
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,13 +31,20 @@ from conftest import threads_of_ours, wait_until
 from c4ai_clients import (
     AutonomousAI,
     C4AICommand,
+    C4AIError,
     ChatUI,
+    ConnectError,
     IncompleteReplyError,
+    Reply,
     RetryPolicy,
+    ServerError,
+    TimedOutError,
     UsageError,
 )
 from c4ai_clients.batch import BatchSummary, read_batch, run_batch
 from c4ai_clients.emulator import Emulator
+from c4ai_clients.prompts import Asked
+from c4ai_clients.records import of_error, of_reply
 
 
 @pytest.fixture
@@ -228,6 +235,60 @@ def test_batch__raise(echo: Emulator, client: AutonomousAI, output: Path, where:
         run_batch(["a", "b", "c"], output, client, executor=executor, on_error="raise")
 
     assert ["echo a", "echo b", "echo c"] == texts(output)
+
+
+class Late(Future[Any]):
+    """A future whose answer comes while somebody cancels it."""
+
+    def cancel(self) -> bool:
+        if not self.done():
+            self.set_result(self.answer)
+        return False
+
+
+class Three(Executor):
+    """Answers two prompts, and fails the first of three."""
+
+    def __init__(self, failure: Any, together: bool) -> None:
+        self._failure, self._together = failure, together
+        self._asked: list[tuple[Late, Asked]] = []
+
+    def submit(self, ask: Any, asked: Any, /) -> Any:  # type: ignore[override]
+        self._asked.append((Late(), asked))
+        if 3 == len(self._asked):
+            for late, each in self._asked[1:]:
+                late.answer = of_reply(each, Reply(each.id))
+                if self._together:
+                    late.set_result(late.answer)
+            first, asked_first = self._asked[0]
+            if isinstance(self._failure, C4AIError):
+                first.set_result(of_error(asked_first, self._failure))
+            else:
+                first.set_exception(self._failure)
+        return self._asked[-1][0]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "late"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ServerError("no"),
+        ConnectError("no"),  # an OSError too
+        TimedOutError("no", kind="first"),
+        RuntimeError("the worker died"),
+        ConnectionResetError("the worker's connection"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_batch__what_has_come_is_kept(
+    client: AutonomousAI, output: Path, failure: Exception, together: bool
+) -> None:
+    """Whatever ends a run, replies that came beside it or just behind it are written."""
+    three = Three(failure, together)
+    with pytest.raises(type(failure)):
+        run_batch(["a", "b", "c"], output, client, workers=3, executor=three, on_error="raise")
+
+    assert [1, 2] == [record["index"] for record in read_batch(output)]
 
 
 @pytest.mark.parametrize(

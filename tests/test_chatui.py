@@ -8,6 +8,7 @@ import re
 import threading
 from pathlib import Path
 
+import peers
 import pytest
 import responses
 from any_client import WAYS, joined, leave
@@ -567,8 +568,9 @@ def test_recorded__text_is_the_servers_own(exchange: Exchange) -> None:
         for line in exchange.body.split(b"\n")
         if line.strip().startswith(b'{"type":"finalAnswer"')
     ]
+    asked = stream_of()
     stream = Stream(
-        stream_of()._turn,
+        asked._turn,
         lambda turn: read(jsonl(chunk for _, chunk in exchange.chunks), no_file, str),
     )
     if not finals:
@@ -607,3 +609,14 @@ def test_recorded__first_and_second_turn(era: str) -> None:
     ]
     assert 2 == len(bodies)
     assert bodies[0] != bodies[1]
+
+
+def test_open__odd_answers() -> None:
+    """A conversation that is told in part as superjson and in part not is opened as it can be."""
+    body = json.dumps({"json": ["x"], "messages": [], "model": "m2"}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with peers.listening(peers.answering(head % len(body) + body)) as at:
+        with ChatUI(f"http://{at}", retry=RetryPolicy.none()) as client:
+            opened = client.open("a" * 24)
+
+    assert ([], "m2") == (opened.messages, opened.model)

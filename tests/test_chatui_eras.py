@@ -45,6 +45,7 @@ from c4ai_clients.events import (
     ToolCall,
     ToolResult,
 )
+from c4ai_clients.threads import Pool
 
 ERAS = ("A", "A2", "B0", "B", "B2", "D", "C1", "C")
 RECORDED = ("A", "A2", "B", "C")
@@ -474,6 +475,16 @@ def test_in_between__a_json_body_is_found_out() -> None:
 
         assert 2 == emulator.processed
         assert 3 == steps(emulator).count("message")
+
+
+def test_in_between__found_out_by_several_at_once() -> None:
+    """Threads that find it out together do not undo each other's finding."""
+    with Emulator(("chat-ui",), era="B00", pace=0.01) as emulator:
+        with C4AICommand(emulator.url("chat-ui"), retry=QUICK) as client:
+            with Pool(client, max_workers=8) as pool:
+                assert all(reply.text for reply in pool.map("abcdefgh"))
+
+        assert 8 == emulator.processed
 
 
 def test_cancel__while_an_answer_is_read_on(tmp_path: Path) -> None:

@@ -1288,3 +1288,15 @@ def test_a_torn_upload_is_no_request() -> None:
 
                 assert read_all(sock) == b""
         assert emulator.requests == []
+
+
+def test_start__where_a_port_is_taken() -> None:
+    """Nothing stays open, and it can be started when the port is free."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        emulator = Emulator(("chat-ui", "h2o"), ports={"h2o": taken.getsockname()[1]})
+        before = threading.active_count()
+        with pytest.raises(OSError, match="in use"):
+            emulator.start()
+        assert before == threading.active_count()
+    with emulator:
+        assert emulator.url("h2o")

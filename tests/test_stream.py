@@ -169,6 +169,37 @@ def test_stream__a_second_reader_is_refused() -> None:
     assert ["a"] == got
 
 
+def test_stream__cancel_while_its_reader_is_busy() -> None:
+    """A reader that waits for nothing finds the mark; what it had got is kept, the talk is free."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        leave.wait(5)
+
+    talk = Conversation(None)
+    stream = stream_of(Text("a"), wait, Text("b"), Text("c"), Finish(), conversation=talk)
+    assert "a" == next(stream)
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            next(stream)
+        except CancelledError as error:
+            ended.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    inside.wait(5)
+    stream.cancel()
+    leave.set()
+    reader.join()
+
+    assert ["a"] == [error.partial for error in ended if isinstance(error, CancelledError)]
+    assert ["Hi", "a"] == [message["content"] for message in talk.messages]
+    assert talk._busy_with() is None
+
+
 def test_stream__dropped_or_left_raises_nothing() -> None:
     """Leaving in any way but reading on is silent."""
     with stream_of(Text("a"), Text("b"), Finish()) as stream:

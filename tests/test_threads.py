@@ -209,10 +209,11 @@ def test_background__one_reader_at_a_time() -> None:
     assert ["b"] == pieces
 
 
-def test_background__refuses_nonsense() -> None:
+@pytest.mark.parametrize("ahead", [0, True, 1.5])
+def test_background__refuses_nonsense(ahead: Any) -> None:
     """Reading nothing ahead is no background."""
-    with pytest.raises(UsageError):
-        background(stream_of(Finish()), ahead=0)
+    with pytest.raises(UsageError, match="whole number above 0"):
+        background(stream_of(Finish()), ahead=ahead)
 
 
 def test_pool__every_answer_belongs_to_its_prompt(echo: Emulator) -> None:
@@ -488,7 +489,7 @@ def test_rate__a_wait_can_be_cancelled(client: AutonomousAI) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_workers": 0}, {"max_workers": True}, {"rate": 0}, {"rate": -1}]
+    "wrong", [{"max_workers": 0}, {"max_workers": True}, {"rate": 0}, {"rate": -1}, {"rate": "60"}]
 )
 def test_pool__refuses_nonsense(wrong: dict[str, Any]) -> None:
     """A setting that cannot be used is refused at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import peers
 import pytest
+import requests
 from conftest import wait_until
 
 from c4ai_clients import (
@@ -532,6 +534,84 @@ def test_close__waits_for_a_goodbye_and_not_for_ever() -> None:
 
         assert time.monotonic() - start < 5
         assert ["delete"] == emulator.goodbyes or "delete" in [r.step for r in emulator.requests]
+
+
+def test_goodbye__of_a_key_that_cannot_be_had(caplog: pytest.LogCaptureFixture) -> None:
+    """A function of the caller's that fails in a goodbye is logged; nobody waits for it."""
+    caplog.set_level("INFO")
+    shut = False
+
+    def key() -> str:
+        if shut:
+            raise LookupError("the vault is shut")
+        return "k"
+
+    with Emulator(("h2o",)) as emulator, H2O(emulator.url("h2o"), api_key=key) as client:
+        stream = client.stream("Hi")
+        assert next(stream)
+        shut = True
+        stream.cancel()
+        assert wait_until(lambda: "the vault is shut" in caplog.text)
+
+
+def test_auth__of_a_session_fails_in_its_own_words() -> None:
+    """A caller's function that fails is no failure of the network, and not tried again."""
+    asked = []
+
+    def auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        asked.append(request.url)
+        raise ValueError("the token's file is empty")
+
+    session = requests.Session()
+    session.auth = auth
+    with client_of("127.0.0.1:1", session=session, retry=RetryPolicy()) as client:
+        with pytest.raises(ValueError, match="the token's file is empty"):
+            client.chat("Hi")
+
+    assert 1 == len(asked)
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_login__in_any_letters(lent: bool) -> None:
+    """A user's name and password are sent as UTF-8."""
+    session = requests.Session()
+    session.auth = ("üser", "ключ")
+    login = "" if lent else "%C3%BCser:%D0%BA%D0%BB%D1%8E%D1%87@"
+    with Emulator(("chat-ui",)) as emulator:
+        url = emulator.url("chat-ui").replace("//", f"//{login}")
+        with ChatUI(url, model="m", session=session if lent else None) as client:
+            client.models()
+        (sent,) = {request.headers["authorization"] for request in emulator.requests}
+
+    assert "üser:ключ" == base64.b64decode(sent.removeprefix("Basic ")).decode()
+
+
+def test_proxy__password_beyond_latin_1() -> None:
+    """What the libraries cannot write is told so, and not tried again."""
+    with client_of("127.0.0.1:1", proxy="http://u:%D0%BA@127.0.0.1:9") as client:
+        with pytest.raises(UsageError, match="cannot send this"):
+            client.models()
+
+
+def test_queue__is_one_clock_however_often_it_is_entered() -> None:
+    """A server that has us leave the queue and come back gains nothing by it."""
+    call = clocks.Call(Timeout(first=3, queue=8))
+    call.sent()
+    call.waited(1)
+    call.queued()
+    call.waited(6)
+    call.queued()
+    assert 2 == call.before_wait()
+    call.left_queue()
+    assert 2 == call.before_wait()
+    call.waited(1)
+    call.queued()
+    assert 2 == call.before_wait()
+    call.waited(3)
+    with pytest.raises(TimedOutError) as caught:
+        call.before_wait()
+
+    assert "queue" == caught.value.kind
 
 
 def test_headers__secrets_stay_out_of_errors_and_logs(caplog: pytest.LogCaptureFixture) -> None:

@@ -291,7 +291,8 @@ class H2O(Service):
         try:
             talk = self._talk(visit, talk_id)
         except RefusedError as refused:
-            foreign = any(talk_id in each.talks for each in self._sessions.values())
+            with self._lock:
+                foreign = any(talk_id in each.talks for each in self._sessions.values())
             status = 403 if foreign else refused.status
             said = NOT_YOURS if foreign else f"{refused.message}."
             return f'{{"type":"error","error":{{"message":"{said}"}},"status":{status}}}'

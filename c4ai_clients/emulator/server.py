@@ -134,15 +134,20 @@ class Emulator:
         """Open the ports."""
         if self._listeners:
             raise RuntimeError("the emulator is running already")
-        for name, service in self._services.items():
-            self._listeners[name] = Listener(
-                service,
-                self._journal,
-                self._faults,
-                port=self._ports.get(name, 0),
-                tls=self._tls,
-                **self._exchange,
-            )
+        try:
+            for name, service in self._services.items():
+                self._listeners[name] = Listener(
+                    service,
+                    self._journal,
+                    self._faults,
+                    port=self._ports.get(name, 0),
+                    tls=self._tls,
+                    **self._exchange,
+                )
+        except BaseException:  # a port is taken
+            self.stop()
+            self._listeners.clear()
+            raise
         return self
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""One file a protocol; its docstring is the protocol in a few lines."""
+"""The protocols; the docstring of each provider's own file is its protocol in a few lines."""
 
 from __future__ import annotations
 

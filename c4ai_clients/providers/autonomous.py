@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..client import ChatClient
+from ..clocks import TimeoutLike
 from ..conversation import Conversation
 from ..decoding import Halves, count, loads, sse_objects, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, UsageError, quote
@@ -104,7 +105,7 @@ class AutonomousAI(ChatClient):
         system: str | None = None,
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
-        timeout: Any = None,
+        timeout: TimeoutLike = None,
         streamed: bool = True,
     ) -> Stream:
         """Ask, and give the reply as it comes; see :meth:`ChatClient.stream`.

@@ -15,11 +15,12 @@ read in the public history. ``docs/chat-ui.md`` tells which does what.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..client import ChatClient, Model, Models
-from ..clocks import Call
+from ..clocks import Call, TimeoutLike
 from ..conversation import Conversation, is_id
 from ..errors import ProtocolError, UsageError, quote
 from ..events import Event
@@ -27,7 +28,7 @@ from ..messages import FileLike, Messages, image_upload, images_of
 from ..stream import Stream, Turn
 from .chatui_conversation import delete
 from .chatui_server import Server, refusal
-from .chatui_tree import Branch, messages_of
+from .chatui_tree import Branch, messages_of, unwrapped
 from .chatui_turn import Question
 
 __all__ = ["C4AICommand", "ChatUI"]
@@ -46,18 +47,14 @@ class ChatUI(ChatClient):
     label = "HuggingFace chat-ui"
     acts = frozenset({"ask", "regenerate", "edit", "continue"})
 
-    _asked_server: Server | None = None
-
-    @property
+    @functools.cached_property
     def _server(self) -> Server:
         """What is found out about the server, once, where it matters."""
-        if self._asked_server is None:
-            self._asked_server = Server(self._transport)
-        return self._asked_server
+        return Server(self._transport)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state["rest"].pop("_asked_server", None)
+        state["rest"].pop("_server", None)
         return state
 
     def stream(
@@ -68,7 +65,7 @@ class ChatUI(ChatClient):
         system: str | None = None,
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
-        timeout: Any = None,
+        timeout: TimeoutLike = None,
         web_search: bool = False,
         tools: Sequence[str] = (),
         split_thinking: bool = False,
@@ -148,7 +145,7 @@ class ChatUI(ChatClient):
         found = self._server.conversation(call, opened)
         with self._transport.described(call, "conversation"):
             tree = messages_of(found)
-        told = found.get("json", found)
+        told = unwrapped(found)
         opened.model = str(told.get("modelId") or told.get("model") or self.model or "")
         if tree and tree[0].get("from") == "system":
             opened.system = str(tree[0].get("content") or "") or None

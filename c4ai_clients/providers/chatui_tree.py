@@ -17,7 +17,13 @@ from ..errors import NotFoundError, ProtocolError, quote
 from ..messages import Message, text_of
 from .sveltekit import nodes
 
-__all__ = ["Branch", "final_text", "from_page", "messages_of", "root_of"]
+__all__ = ["Branch", "final_text", "from_page", "messages_of", "root_of", "unwrapped"]
+
+
+def unwrapped(found: Any) -> Any:
+    """Return a conversation without the superjson that it comes in since 2025-06."""
+    inner = found.get("json") if isinstance(found, dict) else None
+    return inner if isinstance(inner, dict) else found
 
 
 def messages_of(found: Any) -> list[dict[str, Any]]:
@@ -26,8 +32,7 @@ def messages_of(found: Any) -> list[dict[str, Any]]:
     Raises:
         ProtocolError: It tells none; quotes what it tells.
     """
-    if isinstance(found, dict) and isinstance(found.get("json"), dict):
-        found = found["json"]  # superjson, since 2025-06
+    found = unwrapped(found)
     messages = found.get("messages") if isinstance(found, dict) else None
     if not isinstance(messages, list):
         raise ProtocolError(

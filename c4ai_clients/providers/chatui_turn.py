@@ -99,26 +99,24 @@ class Question:
 
     def _asked(self, data: dict[str, Any]) -> Iterator[Event]:
         """Post the message, and once more where the server has not taken it."""
-        for again in (True, False):
-            answered = False
+        for may_repeat in (True, False):
+            answered, as_json = False, self._server.takes_json
             try:
-                with self._posted(data) as answer:
+                with self._posted(data, as_json) as answer:
                     answered = True
                     yield from self._told(jsonl(answer.chunks()))
                 return
             except IncompleteReplyError:
-                if answered or not again or self._heard():
+                if answered or not may_repeat or self._heard():
                     raise
             except StatusError as error:
                 unread = error.status == 500 and "Internal Error" in error.body
-                if not unread or not again or self._turn.uploads or self._heard():
+                if not unread or not may_repeat or self._turn.uploads or self._heard():
                     raise
-                self._server.takes_json = not self._server.takes_json
+                self._server.takes_json = not as_json
 
-    def _posted(self, data: dict[str, Any]) -> AbstractContextManager[Answer]:
-        body: dict[str, Any] = (
-            {"json": data} if self._server.takes_json else {"files": _parts(self._turn, data)}
-        )
+    def _posted(self, data: dict[str, Any], as_json: bool) -> AbstractContextManager[Answer]:
+        body: dict[str, Any] = {"json": data} if as_json else {"files": _parts(self._turn, data)}
         return self._transport.open(
             self._call,
             "POST",

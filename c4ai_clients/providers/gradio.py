@@ -27,7 +27,7 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from ..client import ChatClient
-from ..clocks import Call
+from ..clocks import Call, TimeoutLike
 from ..conversation import Conversation
 from ..errors import (
     AuthError,
@@ -102,7 +102,7 @@ class Gradio(ChatClient):
         system: str | None = None,
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
-        timeout: Any = None,
+        timeout: TimeoutLike = None,
         inputs: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Ask, and give the reply as it comes; see :meth:`ChatClient.stream`.
@@ -395,7 +395,7 @@ class Qwen(Gradio):
         system: str | None = None,
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
-        timeout: Any = None,
+        timeout: TimeoutLike = None,
         inputs: Mapping[str, Any] | None = None,
         size: str | None = None,
     ) -> Stream:

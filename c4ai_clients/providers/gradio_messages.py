@@ -45,11 +45,7 @@ _AGAIN = re.compile(
 
 
 class Telling:
-    """One event of the queue, told in our events.
-
-    Attributes:
-        begun: Whether the app has said anything of it.
-    """
+    """One event of the queue, told in our events."""
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from ..client import ChatClient, Model, Models
+from ..clocks import TimeoutLike
 from ..conversation import Conversation, is_id
 from ..decoding import Halves, count, loads, sse_objects, string
 from ..errors import (
@@ -66,7 +67,7 @@ class H2O(ChatClient):
         system: str | None = None,
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
-        timeout: Any = None,
+        timeout: TimeoutLike = None,
         temperature: float = 0.4,
         truncate: int = 2048,
         max_new_tokens: int = 1024,
