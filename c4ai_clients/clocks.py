@@ -16,6 +16,7 @@ Rules that this file keeps:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
@@ -106,7 +107,8 @@ class Call:
         self.attempts = 0
         self.withheld: Callable[[], Iterable[str]] = tuple
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        # Reentrant: a signal's handler may cancel while its thread holds it.
+        self._lock = threading.RLock()
         self._over = threading.Event()
         self._wakers: list[Callable[[], None]] = []
         self._end = None if timeout.total is None else monotonic() + timeout.total
@@ -316,7 +318,7 @@ class Clocked:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._call: Call | None = None
         self._set: float | None = sock.gettimeout()
         self.received = 0
@@ -344,10 +346,8 @@ class Clocked:
         with self._lock:
             if self._call is None or not self._call.cancelled:
                 return
-            try:
-                self._sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # already gone, so nobody waits on it
+            with contextlib.suppress(OSError):  # already gone, so nobody waits on it
+                self.shutdown(socket.SHUT_RDWR)
 
     def recv_into(self, buffer: memoryview) -> int:
         """Read what has come, waiting as long as the call allows."""
@@ -415,8 +415,20 @@ class Clocked:
         """Leave the timeout to the call; urllib3 sets its own before each request."""
 
     def shutdown(self, how: int) -> None:
-        """Shut the socket down."""
-        self._sock.shutdown(how)
+        """Shut the socket down.
+
+        Not as TLS does it, which first forgets that there is TLS: whoever sends
+        just then would go on in the clear, and a reader take ciphertext for text.
+        """
+        sock: Any = self._sock
+        while not isinstance(sock, socket.socket):  # TLS within TLS, through a proxy
+            sock = sock.socket
+        socket.socket.shutdown(sock, how)
+
+    def pending(self) -> int:
+        """Return the bytes that TLS has decrypted and nobody has read."""
+        tls: Any = getattr(self._sock, "sslobj", self._sock)
+        return tls.pending() if hasattr(tls, "pending") else 0
 
     def fileno(self) -> int:
         """Return the socket's file descriptor."""

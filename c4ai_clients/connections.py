@@ -75,7 +75,7 @@ class _Body(urllib3.HTTPResponse):
             request_url=url,
         )
         self.answer = answer
-        self._as_it_is = answer.chunked and "content-encoding" not in answer.headers
+        self._as_it_is = answer.chunked and not answer.headers.get("content-encoding")
 
     def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
         """Return what has come of the body, ``b""`` at its end."""
@@ -135,6 +135,11 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
         self._let_go()
         super().close()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a kept connection may be used: nothing came that nobody asked for."""
+        return super().is_connected and not self.sock.pending()
+
     def _let_go(self) -> None:
         line, self._line = self._line, None
         if line is not None:
@@ -186,19 +191,31 @@ class _Timed(HTTPConnection if TYPE_CHECKING else object):  # type: ignore[misc]
 class _Dialled(_Timed):
     """A timed connection that dials itself, so that what it waits on can be shut."""
 
+    def _peer(self) -> tuple[str, int]:
+        """Return the host and port to dial."""
+        return self.host.strip("[]"), self.port
+
+    def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+        """Make a socket that is not connected yet."""
+        return socket.socket(family, kind, protocol)
+
+    def _dial(self, sock: Any, address: Any) -> None:
+        """Connect to one of the peer's addresses."""
+        sock.connect(address)
+
     def _new_conn(self) -> socket.socket:
-        """Connect to one of the host's addresses, all of them within one limit.
+        """Connect to one of the peer's addresses, all of them within one limit.
 
         urllib3 spends its limit on each address anew, and keeps the socket to
         itself while it connects.
         """
         end = None if self.timeout is None else monotonic() + self.timeout
         failure: OSError = ConnectionError("the name has no address")
-        host = self.host.strip("[]")
+        host, port = self._peer()
         for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, self.port, type=socket.SOCK_STREAM
+            host, port, type=socket.SOCK_STREAM
         ):
-            sock = socket.socket(family, kind, protocol)
+            sock = self._socket(family, kind, protocol)
             try:
                 for option in self.socket_options or ():
                     sock.setsockopt(*option)
@@ -209,7 +226,7 @@ class _Dialled(_Timed):
                 self._line = sock.dup()
                 if self._given_up:
                     raise ConnectionAbortedError("given up")
-                sock.connect(address)
+                self._dial(sock, address)
             except OSError as error:
                 failure = error
                 sock.close()
@@ -219,6 +236,32 @@ class _Dialled(_Timed):
             else:
                 return sock
         raise failure
+
+
+class _BySocks(_Dialled):
+    """A timed connection that dials a SOCKS proxy, and has that dial the server."""
+
+    _socks_options: dict[str, Any]
+
+    def _peer(self) -> tuple[str, int]:
+        return self._socks_options["proxy_host"].strip("[]"), int(self._socks_options["proxy_port"])
+
+    def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+        import socks  # type: ignore[import-untyped]
+
+        made: socket.socket = socks.socksocket(family, kind, protocol)
+        return made
+
+    def _dial(self, sock: Any, address: Any) -> None:
+        told = self._socks_options
+        sock.set_proxy(
+            told["socks_version"],
+            *address[:2],
+            rdns=told["rdns"],
+            username=told["username"],
+            password=told["password"],
+        )
+        sock.connect((self.host, self.port))
 
 
 def _called(url: str) -> str:
@@ -313,7 +356,7 @@ class TimedAdapter(HTTPAdapter):
         if proxy.lower().startswith("socks"):
             from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
 
-            pools = _pools(self._shared, _Timed, SOCKSConnection, SOCKSHTTPSConnection)
+            pools = _pools(self._shared, _BySocks, SOCKSConnection, SOCKSHTTPSConnection)
         else:
             pools = _pools(self._shared, _Dialled, HTTPConnection, HTTPSConnection)
         manager.pool_classes_by_scheme = pools

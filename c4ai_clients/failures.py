@@ -95,11 +95,17 @@ def _retry_after(value: str) -> float | None:
     """Read Retry-After: seconds or a date, a year at the most; None where it says neither."""
     if _SECONDS.fullmatch(value.strip()):
         return min(float(value), _YEAR)
+    seconds = seconds_until(value)
+    return None if seconds is None else min(max(0.0, seconds), _YEAR)
+
+
+def seconds_until(date: str) -> float | None:
+    """Return the seconds until an HTTP date, below 0 where it is past; None where it is none."""
     try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(date)
         if when.tzinfo is None:  # HTTP knows one zone
             when = when.replace(tzinfo=timezone.utc)
-        return min(max(0.0, when.timestamp() - time()), _YEAR)
+        return when.timestamp() - time()
     except (ValueError, TypeError, OverflowError):
         return None
 

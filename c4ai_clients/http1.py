@@ -8,7 +8,6 @@ those on the way in to email's parser, and reads four times for each chunk.
 from __future__ import annotations
 
 import http.client
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -22,8 +21,8 @@ __all__ = ["Response", "request_head"]
 _OLD = ("HTTP/1.0", "HTTP/0.9")
 _LINE = 1 << 16
 _HEADS = 100
-_FIELD = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]*)\r?\n")
-_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
+_HEAD = 1 << 18
+_FIELD = re.compile(r"([!-9;-~]+)[ \t]*:([^\n]*)\n")
 
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\Z)")
 _SIZE_LINE = 1 << 12
@@ -66,16 +65,14 @@ class Response(http.client.HTTPResponse):
         self.code = self.status = status
         self.reason = reason.strip()
         self.headers = fields
-        self.chunked = _first(fields, "transfer-encoding").lower() == "chunked"
+        self.chunked = _is_chunked(fields)
         self.chunk_left = None
-        self.length = None if self.chunked else _length(_first(fields, "content-length"))
+        self.length = None if self.chunked else _length(fields)
         if status in (204, 304) or status < 200:
             self.length = 0
-        connection = _first(fields, "connection").lower()
-        if self.version == 11:
-            kept = "close" not in connection
-        else:
-            kept = "keep-alive" in connection or "keep-alive" in fields
+        connection = fields.get("connection", "").lower()
+        kept = self.version == 11 or "keep-alive" in connection or "keep-alive" in fields
+        kept = kept and "close" not in connection
         self.will_close = not kept or (not self.chunked and self.length is None)
 
     def _read_status(self) -> Any:
@@ -108,31 +105,62 @@ class Response(http.client.HTTPResponse):
 
 
 def _fields(reader: Any) -> urllib3.HTTPHeaderDict:
-    """Read headers; where a line is not what HTTP wants, http.client says what they are."""
-    lines: list[bytes] = []
+    """Read headers; a line that is none is passed over.
+
+    email's parser, which http.client asks, drops all that follow such a line,
+    and with them how the body is framed.
+    """
+    found: list[tuple[str, str]] = []
+    size = count = 0
+    folds = False
     while (line := reader.readline(_LINE + 1)) not in (b"\r\n", b"\n", b""):
-        if len(line) > _LINE:
+        size += len(line)
+        count += 1
+        if len(line) > _LINE or size > _HEAD:
             raise http.client.LineTooLong("header line")
-        lines.append(line)
-        if len(lines) >= _HEADS:
+        if count >= _HEADS:
             raise http.client.HTTPException(f"got more than {_HEADS} headers")
-    found = [_FIELD.fullmatch(line.decode("latin-1")) for line in lines]
-    if None not in found:
-        return urllib3.HTTPHeaderDict((field[1], field[2]) for field in found if field)
-    message = http.client.parse_headers(io.BytesIO(b"".join([*lines, b"\r\n"])))
-    return urllib3.HTTPHeaderDict((name, _FOLD.sub(" ", value)) for name, value in message.items())
+        text = line.decode("latin-1")
+        if field := _FIELD.fullmatch(text):
+            found.append((field[1], _value(field[2])))
+            folds = True
+        elif folds and text[0] in " \t":
+            name, value = found[-1]
+            found[-1] = name, f"{value} {_value(text)}".strip()
+        else:
+            folds = False
+    fields = urllib3.HTTPHeaderDict(found)
+    if "content-encoding" in fields:
+        # urllib3 takes a name with a space, or none at all, for one that it knows.
+        fields["content-encoding"] = ", ".join(_listed(fields, "content-encoding"))
+    return fields
 
 
-def _first(fields: urllib3.HTTPHeaderDict, name: str) -> str:
-    values = fields.getlist(name)
-    return values[0] if values else ""
+def _value(text: str) -> str:
+    return text.strip(" \t\r\n").replace("\r", " ")
 
 
-def _length(said: str) -> int | None:
+def _listed(fields: urllib3.HTTPHeaderDict, name: str) -> list[str]:
+    """Return the codings that a header lists, however often it comes, in lower case."""
+    words = (word.strip().lower() for word in fields.get(name, "").split(","))
+    return [word for word in words if word not in ("", "identity")]
+
+
+def _is_chunked(fields: urllib3.HTTPHeaderDict) -> bool:
+    codings = _listed(fields, "transfer-encoding")
+    if unknown := [coding for coding in codings if coding != "chunked"]:
+        raise http.client.HTTPException(f"its transfer coding is {', '.join(unknown)}")
+    return bool(codings)
+
+
+def _length(fields: urllib3.HTTPHeaderDict) -> int | None:
     try:
-        length = int(said)
+        lengths = {int(each) for each in fields.get("content-length", "").split(",")}
     except ValueError:
         return None
+    if len(lengths) > 1:
+        raise http.client.HTTPException(f"it has several lengths: {sorted(lengths)}")
+    length = lengths.pop()
     return length if length >= 0 else None
 
 

@@ -31,7 +31,7 @@ from ._version import __version__
 from .clocks import Call, Clocked, Timeout
 from .connections import TimedAdapter
 from .errors import C4AIError, ProtocolError, UsageError, quote
-from .failures import page_error, status_error, translated, wants_login
+from .failures import page_error, seconds_until, status_error, translated, wants_login
 from .http_answer import JSON_LIMIT, Answer
 from .secret import PLAIN_HEADERS, Secret, hidden, withhold
 
@@ -280,7 +280,11 @@ class Transport:
         with translated():
             session = self._open_session()
             prepared = self._prepared(method, path, written, **how)
-        call.withheld = lambda: [*_secrets(prepared, how.get("data")), *self._withheld]
+        call.withheld = lambda: [
+            *_secrets(prepared, how.get("data")),
+            *(cookies or {}).values(),  # also those that this very answer sets
+            *self._withheld,
+        ]
         if "Authorization" not in written:
             self._log_in(prepared)
         with translated():
@@ -345,7 +349,10 @@ class Transport:
         """Return where to follow a redirect to: only a GET's, on the same server."""
         if prepared.method != "GET" or answer.status not in (301, 302, 303, 307, 308):
             return None
-        target = urljoin(str(prepared.url), answer.header("location"))
+        try:
+            target = urljoin(str(prepared.url), answer.header("location"))
+        except ValueError:  # no URL
+            return None
         same = target.startswith(self.origin + "/") and target != prepared.url
         return target if same and not wants_login(target) else None
 
@@ -558,7 +565,17 @@ def _keep_cookies(answer: Answer, cookies: dict[str, str]) -> None:
         name, equals, value = pair.strip().partition("=")
         if not equals or not name or not (name + value).isprintable():
             continue
-        if any(word.strip().lower() == "max-age=0" for word in attributes):
+        if _is_over(attributes):
             cookies.pop(name, None)
         else:
             cookies[name] = Secret(value)
+
+
+def _is_over(attributes: list[str]) -> bool:
+    """Tell whether a cookie's attributes take it back; of the two that may, Max-Age holds."""
+    pairs = (word.partition("=") for word in attributes)
+    said = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if re.fullmatch("-?[0-9]+", age := said.get("max-age", "")):
+        return age.startswith("-") or not age.strip("0")
+    left = seconds_until(said.get("expires", ""))
+    return left is not None and left <= 0

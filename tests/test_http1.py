@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import random
+import re
 from typing import Any
 
 import pytest
@@ -16,13 +17,24 @@ from c4ai_clients.errors import UsageError
 from c4ai_clients.http1 import Response, request_head
 
 LINES = [
-    *(b"Content-Length: 5", b"content-length:7", b"Content-Length: -1", b"Content-Length: x"),
-    *(b"Transfer-Encoding: chunked", b"Transfer-Encoding: Chunked", b"transfer-encoding: gzip"),
-    *(b"Connection: close", b"Connection: keep-alive", b"Keep-Alive: timeout=5"),
-    *(b"Set-Cookie: a=b; Path=/", b"set-cookie: c=d", b"X-Gr\xf6\xdfe: sch\xf6n", b"X: sch\xf6n"),
-    *(b"X:  spaces \t ", b"X:", b"X: \t", b": no name", b"no colon", b"Space : x", b"\tfolded"),
-    *(b" folded: too", b"X: a\rY: b", b"X: a\x0bb", b"From : x", b"From me", b"From: me", b"\r"),
+    *(b"Content-Length: 5", b"content-length:5", b"Transfer-Encoding: Chunked"),
+    *(b"Connection: keep-alive", b"Keep-Alive: timeout=5"),
+    *(b"Set-Cookie: a=b; Path=/", b"set-cookie: c=d", b"X: sch\xf6n", b"From: me", b"X: a\x0bb"),
+    *(b"X:  spaces \t ", b"X:", b"X: \t", b"X: a\r\n folded", b"X:\r\n\tfolded\r\n twice \t"),
     *(b"Content-Type: multipart/mixed", b"Content-Type: text/event-stream; charset=utf-8"),
+]
+# Lines that are no header: what follows one of them holds all the same.
+ODD = [
+    *(
+        b": no name",
+        b"no colon",
+        b"X-Gr\xf6\xdfe: x",
+        b"X\0: a",
+        b"From me",
+        b"no\r\n more",
+        b"X y: z",
+    ),
+    *(b"From me\r\n\tfolded: too", b"\r x", b"\0"),
 ]
 STATUS = [b"200 OK", b"200", b"204 No Content", b"304 Not Modified", b"101 Switching", b"500 x y"]
 
@@ -53,15 +65,86 @@ def told(kind: type[http.client.HTTPResponse], raw: bytes) -> Any:
 
 
 def test_response__is_what_the_standard_library_makes_of_it() -> None:
-    """3,000 heads of ordinary and odd lines have the same headers and the same end of body."""
+    """3,000 heads have the same headers and the same end of body, odd lines between them or not."""
     random_ = random.Random(10)
     for _ in range(3000):
         lines = random_.choices(LINES, k=random_.randrange(6))
-        ends = random_.choices([b"\r\n", b"\r\n", b"\n"], k=len(lines))
         head = b"HTTP/1.%d %b\r\n" % (random_.randrange(2), random_.choice(STATUS))
-        raw = head + b"".join(map(b"".join, zip(lines, ends, strict=True))) + b"\r\nbody"
+        ends = random_.choices([b"\r\n", b"\r\n", b"\n"], k=len(lines))
+        plain = [line + end for line, end in zip(lines, ends, strict=True)]
+        odd = list(plain)
+        for _ in range(random_.randrange(3)):
+            odd.insert(random_.randrange(len(odd) + 1), random_.choice(ODD) + b"\r\n")
+        raw = head + b"".join(odd) + b"\r\nbody"
 
-        assert told(http.client.HTTPResponse, raw) == told(Response, raw), raw
+        wanted = told(http.client.HTTPResponse, head + b"".join(plain) + b"\r\nbody")
+        assert wanted == told(Response, raw), raw
+
+
+@pytest.mark.parametrize(
+    ("lines", "chunked", "length"),
+    [
+        (b"Transfer-Encoding: chunked \t", True, None),
+        (b"Transfer-Encoding : chunked", True, None),
+        (b"Transfer-Encoding: , chunked,", True, None),
+        (b"Transfer-Encoding: identity, Chunked", True, None),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", True, None),
+        (b"Transfer-Encoding: identity\r\nContent-Length: 5", False, 5),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 5", True, None),
+        (b"Content-Length: 5 ", False, 5),
+        (b"Content-Length: 5, 5\r\ncontent-length: 5", False, 5),
+        (b"Content-Length: -1", False, None),
+        (b"Content-Length: x", False, None),
+        (b"X: a\rY: b\r\nContent-Length: 5", False, 5),
+    ],
+)
+def test_response__framing(lines: bytes, chunked: bool, length: int | None) -> None:
+    """How the body is framed is found however it is written, with white space or without."""
+    response = Response(Sock(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n\r\n"), method="POST")  # type: ignore[arg-type]
+    response.begin()
+
+    assert (chunked, length) == (response.chunked, response.length)
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize(
+    "lines",
+    [b"Connection: close", b"Connection: keep-alive, Close", b"Connection: x\r\nConnection: close"],
+)
+def test_response__that_says_close_is_the_last(version: int, lines: bytes) -> None:
+    """A connection that its server will close is not kept, whatever else is said."""
+    raw = b"HTTP/1.%d 200 OK\r\nContent-Length: 0\r\nKeep-Alive: x\r\n%b\r\n\r\n" % (version, lines)
+    response = Response(Sock(raw), method="POST")  # type: ignore[arg-type]
+    response.begin()
+
+    assert response.will_close
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (b"Transfer-Encoding: gzip, chunked", "its transfer coding is gzip"),
+        (b"Transfer-Encoding: gzip", "its transfer coding is gzip"),
+        (b"Content-Length: 5\r\nContent-Length: 7", "several lengths: [5, 7]"),
+        (b"\r\n".join([b"X: " + b"y" * 65_000] * 5), "header line"),
+    ],
+    ids=["gzip-chunked", "gzip", "two-lengths", "300-kB"],
+)
+def test_response__refuses_what_cannot_be_read(lines: bytes, why: str) -> None:
+    """A framing that is not known, or said in two ways, and headers without measure."""
+    response = Response(Sock(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n\r\n"), method="POST")  # type: ignore[arg-type]
+    with pytest.raises(http.client.HTTPException, match=re.escape(why)):
+        response.begin()
+
+
+@pytest.mark.parametrize("said", ["gzip ", "gzip,", "identity, GZIP", "identity"])
+def test_response__content_encoding(said: str) -> None:
+    """What encodes the body is told as its decoders are called."""
+    raw = f"HTTP/1.1 200 OK\r\nContent-Encoding: {said}\r\n\r\n".encode()
+    response = Response(Sock(raw), method="POST")  # type: ignore[arg-type]
+    response.begin()
+
+    assert ("" if said == "identity" else "gzip") == response.headers["content-encoding"]
 
 
 @pytest.mark.parametrize(

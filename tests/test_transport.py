@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from pathlib import Path
 import peers
 import pytest
 import requests
-from conftest import wait_until
+from conftest import threads_of_ours, wait_until
 
 from c4ai_clients import (
     H2O,
@@ -491,6 +493,110 @@ def test_proxy__carries_every_request(scheme: str, proxy: str, authority: peers.
     assert all(emulator.url("chat-ui").split("//")[1] in line for line in seen)
 
 
+def silent(connection: socket.socket) -> None:
+    """Read to the end, and say nothing."""
+    while connection.recv(1 << 16):
+        pass
+
+
+@pytest.mark.parametrize("proxy", ["http", "socks5"])
+def test_cancel__of_a_proxy_that_says_nothing(proxy: str) -> None:
+    """The proxy sees the connection go, and no thread waits for it any longer."""
+    ended = threading.Event()
+
+    def handle(connection: socket.socket) -> None:
+        silent(connection)
+        ended.set()
+
+    with peers.listening(handle) as address:
+        settings = {"proxy": f"{proxy}://{address}", "timeout": Timeout(connect=20)}
+        with AutonomousAI("https://chat.test", **settings) as client:  # type: ignore[arg-type]
+            stream = client.stream("Hi")
+            threading.Timer(0.2, stream.cancel).start()
+            with pytest.raises(CancelledError):
+                stream.reply()
+            assert ended.wait(5)
+            assert wait_until(lambda: "c4ai-connect" not in threads_of_ours())
+
+
+@pytest.mark.parametrize("proxied", [False, True])
+def test_cancel__on_tls(authority: peers.Authority, proxied: bool) -> None:
+    """A reader on TLS wakes, also where the TLS runs within that of a proxy."""
+    proxy = peers.behind_tls(authority, peers.proxying([], 5))
+    slow = Emulator(("chat-ui",), tls=authority.server, pace=5)
+    with slow as emulator, peers.listening(proxy) as at:
+        settings = {"proxy": f"https://{at}"} if proxied else {}
+        url = emulator.url("chat-ui")
+        with C4AICommand(url, verify=authority.path, **settings) as client:  # type: ignore[arg-type]
+            stream = client.stream("Hi")
+            threading.Timer(0.5, stream.cancel).start()
+            start = time.monotonic()
+            with pytest.raises(CancelledError):
+                list(stream)
+
+    assert time.monotonic() - start < 5
+
+
+def test_shutdown__leaves_tls_as_it_is(authority: peers.Authority) -> None:
+    """Whoever sends while another thread shuts the socket does not go on in the clear."""
+    with peers.listening(peers.behind_tls(authority, silent)) as address:
+        host, port = address.split(":")
+        trusting = ssl.create_default_context(cafile=authority.path)
+        with socket.create_connection((host, int(port))) as plain:
+            with trusting.wrap_socket(plain, server_hostname=host) as sock:
+                clocks.Clocked(sock).shutdown(socket.SHUT_RDWR)
+                assert sock.version() is not None
+                with pytest.raises(ssl.SSLError):
+                    sock.send(b"in the clear")
+
+
+def test_bytes_behind_an_answer__on_tls(authority: peers.Authority) -> None:
+    """What TLS has decrypted with the answer before is not taken for the next answer."""
+    first, second = peers.http(b"[" + b" " * 8_149 + b"]"), peers.http(b'[{"id":"old"}]')
+    assert 8192 == len(first)  # all that a reader takes at once
+    asked: list[bytes] = []
+
+    def handle(connection: socket.socket) -> None:
+        while request := peers.read_request(connection):
+            asked.append(request)
+            connection.sendall(first + second if len(asked) == 1 else peers.http(b'[{"id":"new"}]'))
+
+    with peers.listening(peers.behind_tls(authority, handle)) as address:
+        with ChatUI(f"https://{address}", verify=authority.path, retry=NEVER) as client:
+            assert [] == client.models()
+            assert ["new"] == [model.id for model in client.models()]
+
+
+def test_cancel__by_a_signal_while_a_call_is_changed() -> None:
+    """A handler may cancel whatever the thread that it interrupts is doing."""
+    call = clocks.Call(Timeout())
+    woken = threading.Event()
+    call.on_cancel(woken.set)
+
+    def interrupted(*_: object) -> None:
+        call.cancel()
+
+    before = signal.signal(signal.SIGUSR1, interrupted)
+    try:
+        with call._lock:
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert woken.is_set()
+
+
+def test_redirect__to_no_url() -> None:
+    """A Location that is no URL is told, as a redirect that is not followed."""
+    with peers.listening(
+        peers.answering(peers.http(b"", "Location: http://[", status="302 Found"))
+    ) as at:
+        with client_of(at) as client, pytest.raises(StatusError) as caught:
+            client.models()
+
+    assert 302 == caught.value.status
+
+
 def test_proxy__that_is_not_there() -> None:
     """An unreachable proxy is named as such."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -640,7 +746,10 @@ def test_cookies__an_impossible_date_loses_none(tmp_path: Path) -> None:
     made = (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 24\r\n"
         b"Set-Cookie: a=1; Expires=Thu, 99 Foo 2099 99:99:99 GMT; Secure\r\n"
-        b"Set-Cookie: b=2=3; Path=/\r\nSet-Cookie: gone=; Max-Age=0\r\n\r\n"
+        b"Set-Cookie: b=2=3; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=60\r\n"
+        b"Set-Cookie: c=1\r\nSet-Cookie: c=; Max-Age = 0\r\n"
+        b"Set-Cookie: d=1\r\nSet-Cookie: d=0; expires=Thu, 01-Jan-1970 00:00:00 GMT\r\n"
+        b"Set-Cookie: e=1\r\nSet-Cookie: e=; Max-Age=-1\r\n\r\n"
         b'{"conversationId":"abc"}'
     )
     tree = json.dumps({"messages": [{"id": "root"}]}).encode()
