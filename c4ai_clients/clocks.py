@@ -73,6 +73,8 @@ class Timeout:
             return default or cls()
         if isinstance(value, Timeout):
             return value
+        if not isinstance(value, (int, float)):
+            raise UsageError(f"timeout={value!r}: give seconds, or Timeout(connect=…, idle=…)")
         return cls(connect=value, first=value, idle=value)
 
 

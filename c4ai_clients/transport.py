@@ -93,7 +93,8 @@ class Transport:
         # Reentrant: a stream's finalizer may say goodbye while this thread holds it.
         self._lock = threading.RLock()
         self._session: requests.Session | None = None
-        self._environment: dict[str, Any] = {}
+        self._way: dict[str, Any] = {}  # proxies, verify and cert, as an adapter takes them
+        self._root = ""  # the base URL as it is sent
         self._withheld: list[str] = []
         self._current = threading.local()
         self._hold_until = 0.0
@@ -334,7 +335,7 @@ class Transport:
         self._current.socket = None
         # Not Session.send, which keeps cookies and looks at the environment each time.
         adapter = session.get_adapter(str(prepared.url))
-        response = adapter.send(prepared, stream=True, **self._environment)
+        response = adapter.send(prepared, stream=True, **self._way)
         tap = self.tap  # once: a recording may end in another thread
         if tap is not None:
             tap(prepared, response, call.withheld())
@@ -447,11 +448,11 @@ class Transport:
             verify = lent.verify if verify is True and lent.verify is not None else verify
             cert = cert or lent.cert
         proxies = dict.fromkeys(("http", "https"), settings.proxy) if settings.proxy else {}
-        self._environment = dict(
+        self._way = dict(
             session.merge_environment_settings(self.base_url, proxies, None, verify, cert)
         )
-        self._environment.pop("stream")
-        trusted = self._environment["verify"]
+        self._way.pop("stream")
+        trusted = self._way["verify"]
         secure = self.origin.startswith("https:")
         if secure and isinstance(trusted, str) and not os.path.exists(trusted):
             raise UsageError(
@@ -462,10 +463,10 @@ class Transport:
             {
                 # Desktops write socks://, and leave the name to the proxy.
                 prefix: re.sub("^socks://", "socks5h://", proxy, flags=re.IGNORECASE)
-                for prefix, proxy in self._environment["proxies"].items()
+                for prefix, proxy in self._way["proxies"].items()
             }
         )
-        self._environment["proxies"] = used
+        self._way["proxies"] = used
         self._withheld = [*(self._login or ())]
         if proxy := requests.utils.select_proxy(self.base_url, used):
             login = requests.utils.get_auth_from_url(proxy_url(proxy))

@@ -770,3 +770,10 @@ def test_cookies__an_impossible_date_loses_none(tmp_path: Path) -> None:
 
     assert {"a": "1", "b": "2=3"} == stream.conversation.cookies
     assert b"Cookie: a=1; b=2=3" in seen[1]
+
+
+@pytest.mark.parametrize("wrong", [(5, 30), "5"], ids=repr)
+def test_timeout__of_what_is_no_number(wrong: object) -> None:
+    """A pair, as requests takes it, is refused by saying how it is written here."""
+    with pytest.raises(UsageError, match=r"Timeout\(connect=…, idle=…\)"):
+        H2O(timeout=wrong)  # type: ignore[arg-type]
