@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import threading
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from c4ai_clients import (
 from c4ai_clients.decoding import jsonl
 from c4ai_clients.emulator import Answer, Emulator
 from c4ai_clients.events import File, Finish, Reasoning, Started, Text, Title, Unknown
+from c4ai_clients.providers import chatui_turn
 from c4ai_clients.providers.chatui_updates import read
 from c4ai_clients.stream import Stream
 
@@ -131,6 +133,66 @@ def test_stream__model_error(quick: RetryPolicy) -> None:
 
         assert "one " == caught.value.partial
         assert 1 == emulator.processed
+
+
+ROOT: dict[str, object] = {"id": "root1", "from": "system", "content": ""}
+SAVED: dict[str, object] = {"id": "u1", "from": "user", "content": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("trees", "posts"),
+    [
+        pytest.param([[ROOT], [ROOT]], 2, id="not-taken"),
+        pytest.param([[ROOT, SAVED]], 1, id="saved"),
+        pytest.param([[ROOT], [ROOT, SAVED]], 1, id="saved-late"),
+        pytest.param([[]], 1, id="no-messages"),
+        pytest.param([[None, None]], 1, id="nulls"),
+        pytest.param([[SAVED]], 1, id="without-its-root"),
+        pytest.param([[ROOT, SAVED | {"id": 17}]], 1, id="an-id-that-is-a-number"),
+        pytest.param([[ROOT, SAVED | {"id": "a:1"}]], 1, id="an-odd-id"),
+        pytest.param([[ROOT, {"from": "user", "content": "Hi"}]], 1, id="no-id"),
+    ],
+)
+def test_stream__ended_without_a_byte(
+    trees: list[list[object]],
+    posts: int,
+    monkeypatch: pytest.MonkeyPatch,
+    quick: RetryPolicy,
+) -> None:
+    """The message is sent again only where the tree shows that the server has not taken it."""
+    monkeypatch.setattr(chatui_turn, "_SAVING", 0.01)
+    monkeypatch.setattr(chatui_turn, "_SAVING_LATE", 0.01)
+    made = {"conversationId": "abc", "conversation": '{"json": {"rootMessageId": "root1"}}'}
+    shown, asked = iter(trees), []
+
+    def handle(connection: socket.socket) -> None:
+        while request := peers.read_request(connection):
+            if request.startswith(b"POST /conversation/abc "):
+                asked.append(request)
+                if len(asked) == 1:
+                    return
+                connection.sendall(peers.http(b'{"type":"finalAnswer","text":"ok"}\n'))
+            elif request.startswith(b"POST /conversation "):
+                connection.sendall(peers.http(json.dumps(made).encode()))
+            elif request.startswith(b"GET /api/conversation/abc "):
+                connection.sendall(peers.http(json.dumps({"messages": next(shown)}).encode()))
+            else:
+                connection.sendall(peers.http(b"no", status="404 Not Found"))
+
+    with (
+        peers.listening(handle) as address,
+        C4AICommand(f"http://{address}", retry=quick) as client,
+    ):
+        stream = client.stream("Hi")
+        if posts == 1:
+            with pytest.raises(IncompleteReplyError) as caught:
+                stream.reply()
+            assert "" == caught.value.partial
+        else:
+            assert "ok" == stream.reply().text
+
+    assert posts == len(asked)
+    assert next(shown, None) is None
 
 
 @pytest.mark.parametrize("step", ["create", "conversation", "message"])

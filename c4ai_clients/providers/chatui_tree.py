@@ -130,6 +130,16 @@ class Branch:
         """Return the messages that came since :meth:`see`."""
         return [row for row in tree if row["id"] not in self._seen]
 
+    def is_all(self, found: Any) -> bool:
+        """Tell whether a conversation holds what was there at :meth:`see`, and nothing else.
+
+        Nothing of it is passed over: what cannot be read may be a new message.
+        """
+        found = unwrapped(found)
+        rows = _list(found.get("messages")) if isinstance(found, dict) else []
+        names = [row.get("id") if isinstance(row, dict) else None for row in rows]
+        return names != [] and names == self._seen
+
     def _keep(self) -> None:
         self._state["tree"] = {"path": self._path, "seen": self._seen}
 

@@ -45,7 +45,9 @@ __all__ = ["Question"]
 
 _logger = logging.getLogger("c4ai_clients")
 
+# Seconds. How long a server takes to show what it has taken, and at the most.
 _SAVING = 0.25
+_SAVING_LATE = 1.0
 _POLL = 0.5
 _LEFT = (CancelledError, TimedOutError, GeneratorExit, KeyboardInterrupt)
 
@@ -107,11 +109,11 @@ class Question:
                     yield from self._told(jsonl(answer.chunks()))
                 return
             except IncompleteReplyError:
-                if answered or not may_repeat or self._heard():
+                if answered or not may_repeat or self._heard(_SAVING, _SAVING_LATE):
                     raise
             except StatusError as error:
                 unread = error.status == 500 and "Internal Error" in error.body
-                if not unread or not may_repeat or self._turn.uploads or self._heard():
+                if not unread or not may_repeat or self._turn.uploads or self._heard(_SAVING):
                     raise
                 self._server.takes_json = not as_json
 
@@ -197,20 +199,25 @@ class Question:
     def _tree(self) -> list[dict[str, Any]]:
         return messages_of(self._server.conversation(self._call, self._conversation))
 
-    def _heard(self) -> bool:
+    def _heard(self, *waits: float) -> bool:
         """Tell whether the server may have taken a message that it did not answer.
 
-        Its tree knows, a moment later: the message is saved before the first
-        byte of the answer is sent (seen: B and C).
+        Its tree knows: the message is saved before the first byte of the answer
+        is sent (seen: B and C). Only a tree that can be read, and is as it was
+        before, shows that it was not; it is asked after each of *waits* seconds.
         """
-        self._call.sleep(_SAVING)
-        try:
-            tree = self._tree()
-        except _LEFT:
-            raise
-        except C4AIError:
-            return True
-        return bool(Branch(self._conversation.state).new(tree))
+        branch = Branch(self._conversation.state)
+        for wait in waits:
+            self._call.sleep(wait)
+            try:
+                found = self._server.conversation(self._call, self._conversation)
+            except _LEFT:
+                raise
+            except C4AIError:
+                return True
+            if not branch.is_all(found):
+                return True
+        return False
 
     def _create(self) -> None:
         """Make the conversation, on terms that are accepted where that is asked for."""
