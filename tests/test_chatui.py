@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 import peers
@@ -36,7 +37,7 @@ from c4ai_clients.decoding import jsonl
 from c4ai_clients.emulator import Answer, Emulator
 from c4ai_clients.events import File, Finish, Reasoning, Started, Text, Title, Unknown
 from c4ai_clients.providers import chatui_turn
-from c4ai_clients.providers.chatui_updates import read
+from c4ai_clients.providers.chatui_updates import Thinking, read
 from c4ai_clients.stream import Stream
 
 HOSTILE = [
@@ -277,6 +278,42 @@ def test_events__a_late_title_holds_no_text_up() -> None:
         stream = client.stream("Hi")
         assert "ab" == next(stream) + next(stream)
         assert "Late" == stream.reply().title
+
+
+@pytest.mark.parametrize(
+    ("tokens", "reasoning", "text"),
+    [
+        (["\n", " <th", "ink>", "hm", "</thi", "nk>", "\n", "\n yes", " "], "hm", "yes "),
+        (["<think>a</think>b"], "a", "b"),
+        (["<think>a </thin", "g></think>", " "], "a </thing>", ""),
+        (["<think>", "a</th"], "a</th", ""),
+        ([" ", "\n", "<thi", "s>"], "", " \n<this>"),
+        ([" ", "<thi"], "", " <thi"),
+        ([" ", "\n"], "", " \n"),
+        (["a<think>b</think>"], "", "a<think>b</think>"),
+    ],
+)
+def test_thinking__is_parted_wherever_it_is_cut(
+    tokens: list[str], reasoning: str, text: str
+) -> None:
+    """What stands between the tags is reasoning; half a tag that stays half is text."""
+    thinking = Thinking()
+    events = [*(event for token in tokens for event in thinking.parted(token))]
+    events += thinking.parted("", last=True)
+
+    assert reasoning == "".join(event.text for event in events if isinstance(event, Reasoning))
+    assert text == "".join(event.text for event in events if isinstance(event, Text))
+
+
+def test_thinking__costs_in_proportion() -> None:
+    """White space before a tag is not copied for each of its tokens."""
+    thinking = Thinking()
+    start = time.process_time()
+    for _ in range(40_000):
+        assert [] == list(thinking.parted(" " * 10))
+
+    assert [Text(" " * 400_000 + "a")] == list(thinking.parted("a"))
+    assert time.process_time() - start < 3
 
 
 def test_reply__rewritten() -> None:

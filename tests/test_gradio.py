@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,8 @@ from c4ai_clients import (
     RetryPolicy,
     ServerError,
     StatusError,
+    TimedOutError,
+    Timeout,
     UsageError,
 )
 from c4ai_clients.emulator import Answer, Emulator
@@ -546,6 +549,25 @@ def test_cancel__from_another_thread() -> None:
         timer.join()
 
         assert wait_until(lambda: emulator.hang_ups == ["stream"])
+
+
+@pytest.mark.parametrize("way", ["total", "cancel"])
+def test_edits__of_a_large_value_are_left_in_time(way: str) -> None:
+    """However much work the server makes in one go, total and cancel end it."""
+    value = [{"role": "assistant", "content": "x"}] * 50_000
+    edit = b"data: %b\n\n" % json.dumps(generating([["add", [0, "note"], 1]])).encode()
+    turn = told(generating(value), edit * 10_000, completed(value))
+    with replayed("5.50.0/config", turn) as server, Qwen(server.url) as client:
+        client.describe()
+        start = time.monotonic()
+        stream = client.stream("Hi", timeout=Timeout(total=0.5 if way == "total" else None))
+        timer = threading.Timer(0.5, stream.cancel)
+        if way == "cancel":
+            timer.start()
+        with pytest.raises(TimedOutError if way == "total" else CancelledError):
+            list(stream)
+        timer.cancel()
+        assert time.monotonic() - start < 1.5
 
 
 def test_drop__while_the_client_is_busy() -> None:

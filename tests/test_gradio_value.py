@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay import recorded
 
-from c4ai_clients.errors import C4AIError
+from c4ai_clients.errors import C4AIError, CancelledError
 from c4ai_clients.events import Event, File, Reasoning, Text
 from c4ai_clients.providers.gradio_chat import Chat
 from c4ai_clients.providers.gradio_messages import WHOLE, Telling
@@ -189,7 +190,12 @@ def test_telling__the_short_way_gives_what_the_long_one_gives(messages: list[Any
 
     def told(kind: type[Telling]) -> list[str]:
         found: list[str] = []
-        telling = kind(chat, [], file=lambda file: File("", "", ""), keep=lambda value: None)
+        telling = kind(
+            *(chat, []),
+            file=lambda file: File("", "", ""),
+            keep=lambda value: None,
+            look=lambda: None,
+        )
         said = [generating(["", [["q", "a"]]])]
         for message in messages:
             said += [generating([[], [["append", [0, 1], "b"]]]), message]
@@ -445,11 +451,61 @@ def test_growing__what_only_looks_like_a_cursor() -> None:
     ]
 
 
-def test_changes__costs_in_proportion() -> None:
-    """A long reply is not copied for each of its tokens: 200,000 appends in a blink."""
+@pytest.mark.parametrize(
+    ("rule", "given"), [("____", "a"), ("_____", "a_____"), ("█" * 5000, "a" + "█" * 5000)]
+)
+def test_growing__what_is_too_long_for_a_cursor_is_text(rule: str, given: str) -> None:
+    """A line drawn of what may be cursors is given as it comes."""
+    assert given == Growing().becomes("a" + rule)
+
+
+@pytest.mark.parametrize("piece", ["word word word ", "|", " ▌"])
+def test_changes__costs_in_proportion(piece: str) -> None:
+    """A long reply is not copied for each of its tokens: 50,000 appends in a blink."""
     answer = Answer()
     answer.becomes([["q", ""]])
-    for _ in range(200_000):
-        answer.changes([["append", [0, 1], "word word word "]])
+    start = time.process_time()
+    for _ in range(50_000):
+        answer.changes([["append", [0, 1], piece]])
 
-    assert 3_000_000 == len(value_of(answer)[0][1])
+    assert piece * 50_000 == value_of(answer)[0][1]
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_changes__a_long_value_is_not_read_for_each_edit(parts: bool) -> None:
+    """Of 10,000 messages or parts, edits cost little each, and the text is told all the same."""
+    count, steps = 10_000, 300
+    rows = [{"role": "assistant", "content": "x"} for _ in range(count)]
+    content: list[Any] = [{"type": "text", "text": ""} for _ in range(count)]
+    value = [{"role": "assistant", "content": content}] if parts else rows
+    end = [0, "content", count - 1, "text"] if parts else [count - 1, "content"]
+    answer = Answer()
+    given = text_of(answer.becomes(value))
+    start = time.process_time()
+    for _ in range(steps):
+        given += text_of(answer.changes([["append", end, "y"], ["add", [0, "note"], 1]]))
+    took = time.process_time() - start
+
+    found = read(value_of(answer))
+    assert found is not None
+    assert found.text is not None
+    assert found.text.endswith("y" * steps)
+    assert found.text.startswith(given)
+    assert given.endswith("y" * (steps // 2))
+    assert given == text_of([Text(given), *answer.becomes([["q", given]])])
+    assert took < 1.5
+
+
+def test_changes__looks_at_the_clocks() -> None:
+    """What may cost more than its bytes ends where nobody waits for it; more text does not ask."""
+
+    def look() -> None:
+        raise CancelledError("cancelled")
+
+    answer = Answer(look=look)
+    answer.becomes([["q", "a"]])
+    assert "b" == text_of(answer.changes([["append", [0, 1], "b"]]))
+    for edit in (["append", [0, 0], "?"], ["replace", [0, 1], "c"]):
+        with pytest.raises(CancelledError):
+            answer.changes([edit])

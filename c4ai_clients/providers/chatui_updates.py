@@ -145,6 +145,12 @@ def _tool(update: dict[str, Any]) -> Event:
     return Unknown(update)
 
 
+_OPEN, _CLOSE = "<think>", "</think>"
+# Where Thinking is: before the opening tag, between the two, in the white space behind the
+# closing one, and where all is text.
+_BEFORE, _INSIDE, _BEHIND, _BEYOND = "before", "inside", "behind", "beyond"
+
+
 class Thinking:
     """Parts ``<think>…</think>`` at an answer's beginning from its text.
 
@@ -154,8 +160,9 @@ class Thinking:
     """
 
     def __init__(self) -> None:
-        self._tag = "<think>"  # the one that is looked for; "" when all is text
-        self._held = ""
+        self._state = _BEFORE
+        self._blank: list[str] = []  # white space before what may be the opening tag
+        self._held = ""  # what may be the first part of a tag
 
     def parted(self, text: str, *, last: bool = False) -> Iterator[Event]:
         """Yield a token's reasoning and text; half a tag waits for its other half.
@@ -164,31 +171,33 @@ class Thinking:
             text: The token.
             last: Whether nothing follows.
         """
-        text = self._held + text
-        self._held = ""
-        if self._tag == "<think>":
-            if self._tag.startswith(text.lstrip()[: len(self._tag)]) and not last:
-                if not text.lstrip().startswith(self._tag):
-                    self._held = text
-                    return
-                self._tag = "</think>"
-                text = text.lstrip()[len("<think>") :]
+        text, self._held = self._held + text, ""
+        if self._state == _BEFORE:
+            begun = text.lstrip()
+            self._blank.append(text[: len(text) - len(begun)])
+            if not last and begun.startswith(_OPEN):
+                self._state = _INSIDE
+                text = begun[len(_OPEN) :]
+            elif not last and _OPEN.startswith(begun):
+                self._held = begun
+                return
             else:
-                self._tag = ""
-        if self._tag == "</think>":
-            before, found, text = text.partition(self._tag)
+                self._state = _BEYOND
+                text = "".join(self._blank) + begun
+        if self._state == _INSIDE:
+            before, found, text = text.partition(_CLOSE)
             if not found and not last:
-                keep = next((n for n in range(7, 0, -1) if before.endswith(self._tag[:n])), 0)
-                before, self._held = before[: len(before) - keep], before[len(before) - keep :]
+                begun = _begun(_CLOSE, before)
+                before, self._held = before[: len(before) - len(begun)], begun
             if before:
                 yield Reasoning(before)
             if not found:
                 return
-            self._tag = " "
-        if self._tag == " ":
+            self._state = _BEHIND
+        if self._state == _BEHIND:
             text = text.lstrip()
             if text:
-                self._tag = ""
+                self._state = _BEYOND
         if text:
             yield Text(text)
 
@@ -196,6 +205,12 @@ class Thinking:
     def without(final: str) -> str:
         """Return a final text without its reasoning."""
         return re.sub(r"^\s*<think>.*?(</think>\s*|$)", "", final, count=1, flags=re.DOTALL)
+
+
+def _begun(tag: str, text: str) -> str:
+    """Return how much of *tag*, but not all of it, *text* ends in."""
+    ends = (tag[:length] for length in range(len(tag) - 1, 0, -1))
+    return next((end for end in ends if text.endswith(end)), "")
 
 
 def beyond(events: Iterable[Event], text: str, reasoning: str) -> Iterator[Event]:

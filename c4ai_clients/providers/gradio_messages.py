@@ -53,6 +53,7 @@ class Telling:
         sent: list[Any],
         file: Callable[[dict[str, Any]], File],
         keep: Callable[[Any], None],
+        look: Callable[[], object],
     ) -> None:
         """Begin.
 
@@ -61,11 +62,12 @@ class Telling:
             sent: The history that was sent, which is no answer.
             file: Makes a file of ours from what the server says of it.
             keep: Told the answer's last value, before the reply is complete.
+            look: Looks at the clocks, where a message may cost more than its bytes.
         """
         self._chat = chat
         self._edits = chat.protocol in _DIFFS
         self._output, self._width = chat.output, len(chat.outputs)
-        self._answer = Answer(sent)
+        self._answer = Answer(sent, look)
         self._file = file
         self._keep = keep
 

@@ -8,11 +8,13 @@ Pure: no I/O. Rules that this file keeps:
 2. An answer is what stands after the last question. Messages with a title
    (``metadata.title``) are thinking; the last of the others is the text.
 3. A reply costs in proportion to the bytes received: text that is appended is
-   kept in pieces until something else asks for the whole.
+   kept in pieces until something else asks for the whole, and a value of very
+   many messages is not read anew for each small edit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,9 @@ Path = tuple[Any, ...]
 _LAST = -1
 # What apps put behind a text while it grows, and take away with the next piece.
 _CURSORS = "▌▐▍▎▏▋▊▉█▮●⬤■|_"
+_LONGEST_CURSOR = 4
+# For each edit so many messages and parts may be read: a value of more is read less often.
+_AN_EDIT = 1000
 
 
 @dataclass
@@ -37,14 +42,22 @@ class Found:
         path: Where its end lies in the value, or None.
         thought: What was thought before it.
         thought_path: Where that ends.
-        files: The files that the answer brings, as the server has them.
+        shown: What the answer shows beside its text: files, and what may hold files.
+        size: How many messages and parts there were to look at, less those that
+            edits have paid for since.
     """
 
     text: str | None = None
     path: Path | None = None
     thought: str = ""
     thought_path: Path | None = None
-    files: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[Any] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The files that the answer brings, as the server has them."""
+        return files_in(self.shown)
 
 
 class _OddError(ValueError):
@@ -59,19 +72,25 @@ def read(value: Any, sent: Any = None) -> Found | None:
         sent: The history that was sent; a value that is still the same has no
             answer yet.
     """
+    found = Found()
+    return found if _read(value, sent, found) else None
+
+
+def _read(value: Any, sent: Any, found: Found) -> bool:
+    """Note in *found* what a value says; tell whether it is in a shape of a chat."""
     at: Path = ()
     if _is_update(value):
         value, at = value.get("value"), ("value",)
-    found = Found()
     try:
         if isinstance(value, list):
+            found.size = len(value)
             if value and value != sent:
                 _read_list(value, at, found)
         elif value is not None:
-            found.text, found.path = _content(value, at, found.files)
+            found.text, found.path = _content(value, at, found)
     except (_OddError, RecursionError):
-        return None
-    return found
+        return False
+    return True
 
 
 def held(value: Any) -> Any:
@@ -119,7 +138,7 @@ def _read_list(value: list[Any], at: Path, found: Found) -> None:
             if not _is_pair(value[i]):
                 raise _OddError
             if value[i][1] is not None:
-                text, path = _content(value[i][1], (*at, i, 1), found.files)
+                text, path = _content(value[i][1], (*at, i, 1), found)
                 if text is not None:
                     found.text, found.path = text, path
         return
@@ -127,7 +146,7 @@ def _read_list(value: list[Any], at: Path, found: Found) -> None:
         # Parts of one content, none of which is a question of the user's.
         if any(_is_pair(each) or _is_message(each) for each in value):
             raise _OddError
-        found.text, found.path = _content(value, at, found.files)
+        found.text, found.path = _content(value, at, found)
         return
     first = last + 1
     while first and isinstance(value[first - 1], dict) and value[first - 1].get("role") != "user":
@@ -137,7 +156,7 @@ def _read_list(value: list[Any], at: Path, found: Found) -> None:
         message = value[i]
         if message.get("role") != "assistant":
             continue
-        text, path = _content(message.get("content"), (*at, i, "content"), found.files)
+        text, path = _content(message.get("content"), (*at, i, "content"), found)
         metadata = message.get("metadata")
         if isinstance(metadata, dict) and metadata.get("title"):
             if text is not None:
@@ -156,29 +175,30 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2
 
 
-def _content(value: Any, at: Path, files: list[dict[str, Any]]) -> tuple[str | None, Path | None]:
-    """Return a content's text and where that ends; its files go to *files*."""
+def _content(value: Any, at: Path, found: Found) -> tuple[str | None, Path | None]:
+    """Return a content's text and where that ends; note what it shows, and how many parts."""
     if isinstance(value, str):
         return value, at
     if isinstance(value, dict):
-        if (file := _file(value)) is not None:
-            files.append(file)
+        if _file(value) is not None:
+            found.shown.append(value)
             return None, None
         if "component" in value:
-            files += files_in(value.get("value"))
+            found.shown.append(value.get("value"))
             return None, None
         for key in ("text", "content"):
             if value.get(key) is not None:
-                return _content(value[key], (*at, key), files)
+                return _content(value[key], (*at, key), found)
         if isinstance(value.get("file"), dict):
-            return _content(value["file"], at, files)
+            return _content(value["file"], at, found)
         if any(key in value for key in ("text", "content", "file")):
             return None, None
     if not isinstance(value, list):
         raise _OddError
+    found.size += len(value)
     texts, path = [], None
     for i, part in enumerate(value):
-        text, end = _content(part, (*at, i), files)
+        text, end = _content(part, (*at, i), found)
         if text is not None:
             texts.append(text)
             path = end
@@ -244,7 +264,7 @@ def _paired(text: str) -> str:
 def _bare(text: str) -> str:
     """Return *text* without a cursor at its end, and the space before that."""
     bare = text.rstrip(_CURSORS)
-    return text if len(bare) == len(text) else bare.rstrip()
+    return bare.rstrip() if 0 < len(text) - len(bare) <= _LONGEST_CURSOR else text
 
 
 def _whole(text: str) -> tuple[str, str]:
@@ -265,8 +285,16 @@ class Answer:
         stale: Whether an edit did not fit, so that only a full value can help.
     """
 
-    def __init__(self, sent: Any = None) -> None:
+    def __init__(self, sent: Any = None, look: Callable[[], object] = lambda: None) -> None:
+        """Begin.
+
+        Args:
+            sent: The history that was sent.
+            look: Called before each edit that may cost more than its bytes; it
+                raises where nobody waits for the reply any more.
+        """
         self.sent = sent
+        self._look = look
         self.begun = False
         self.stale = False
         self._value: Any = None
@@ -306,18 +334,28 @@ class Answer:
                     if not moved and where == self._found.path:
                         news += _news(Text, self._grows(where, value))
                         continue
+                    self._look()
                     self._append(where, value)
                     if not moved and where == self._found.thought_path:
                         news += _news(Reasoning, self._thought.grows(value))
                         continue
                 else:
+                    self._look()
                     self._settle()
                     self._value = _edited(self._value, op, where, value)
                 moved = True
+                self._found.size -= _AN_EDIT
         except (LookupError, TypeError, ValueError, RecursionError):
             self.lose()
             return news
-        return news + self._news() if moved else news
+        if not moved:
+            return news
+        if self._found.size > 0:
+            self._settle()
+            # Where the answer ends is not known until it is read again.
+            self._found = Found(size=self._found.size)
+            return news
+        return news + self._news()
 
     def appended(self, edits: Any) -> str | None:
         """Return what edits give that only append to the answer's text once more.
@@ -377,8 +415,9 @@ class Answer:
 
     def _news(self) -> list[Event]:
         self._settle()
-        found = read(self._value, self.sent)
-        self._found = found or Found()
+        found = self._found = Found()
+        if not _read(self._value, self.sent, found):
+            self._found = Found(size=found.size)
         news: list[Event] = []
         if self._found.thought:
             news += _news(Reasoning, self._thought.becomes(self._found.thought))
