@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 from . import markup
-from .errors import UsageError
+from .decoding import parsed
+from .errors import ProtocolError, UsageError
 from .messages import Message, checked, text_of
 from .secret import Secret
 
@@ -331,12 +332,14 @@ def _read(name: str) -> Any:
     try:
         with open(name, "rb") as opened:
             data = opened.read(_LIMIT + 1)
-        record = json.loads(data.decode("utf-8")) if len(data) <= _LIMIT else None
+        record = parsed(data) if len(data) <= _LIMIT else None
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
-    except (ValueError, RecursionError):
+    except ProtocolError:
         data = b""  # it may hold cookies, and stands in a traceback's variables
-        raise UsageError(f"{name} holds no saved conversation: it is not JSON") from None
+        raise UsageError(
+            f"{name} holds no saved conversation: it is not JSON, or nested too deep"
+        ) from None
     if isinstance(record, dict) and _is_jar(record.get("cookies")):
         record["cookies"] = {key: Secret(value) for key, value in record["cookies"].items()}
     return record

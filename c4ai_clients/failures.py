@@ -12,7 +12,6 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -48,7 +47,7 @@ def status_error(status: int, said: str, location: str = "", retry_after: str = 
         words = f"the server sends us on ({status}) to {quote(location)}"
         if wants_login(location):
             return AuthError(f"{words}: it wants a login; give api_key or cookies", **known)
-        if urlsplit(location).netloc:
+        if _ELSEWHERE.match(location):
             return StatusError(f"{words}: give that server as base_url", **known)
         return StatusError(f"{words}, which is not followed; is the base URL right?", **known)
     if status in (401, 403):
@@ -63,6 +62,9 @@ def status_error(status: int, said: str, location: str = "", retry_after: str = 
         return ServerError(f"{words}; try again later", **known)
     return StatusError(words, **known)
 
+
+# A URL with a host, readable or not: urlsplit() refuses what no server should say.
+_ELSEWHERE = re.compile(r"\s*([a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
 
 _PAGES = (
     (rb"type=[\"']?password|log ?in to|sign ?in to|please (log|sign) ?in", "it wants a login"),

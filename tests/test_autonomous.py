@@ -30,6 +30,7 @@ from c4ai_clients import (
     ProtocolError,
     RetryPolicy,
     ServerError,
+    StatusError,
     Stream,
     UsageError,
 )
@@ -275,6 +276,29 @@ def test_stream__failed_is_not_sent_again(server: Emulator, client: AutonomousAI
         client.chat("Hi")
 
     assert 1 == len(server.requests)
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("http://[", "give that server as base_url"),
+        ("//[x", "give that server as base_url"),
+        ("https://chat.test/x", "give that server as base_url"),
+        ("/else//where", "which is not followed"),
+    ],
+)
+def test_stream__sent_on_to_elsewhere(location: str, words: str, quick: RetryPolicy) -> None:
+    """A redirect of the message is an error that names the place, be it a URL or none."""
+    moved = peers.http(b"", f"Location: {location}", status="302 Found")
+    with (
+        peers.listening(peers.answering(moved)) as address,
+        AutonomousAI(f"http://{address}", retry=quick) as client,
+        pytest.raises(StatusError, match=words) as caught,
+    ):
+        client.chat("Hi")
+
+    assert 302 == caught.value.status
+    assert location in str(caught.value)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -783,6 +807,18 @@ def test_get_model__unknown() -> None:
     """A name that is not there names what is, and the nearest."""
     with pytest.raises(ModelNotFoundError, match=r"did you mean 'llama'.*qwen_coder"):
         AutonomousAI.get_model("lama")
+
+
+def test_conversation__with_a_model_that_is_not_there(
+    server: Emulator, client: AutonomousAI
+) -> None:
+    """A saved conversation may name any model; one that is not there is refused by name."""
+    talk = client.conversation()
+    talk.model = "llama-4"
+    with pytest.raises(ModelNotFoundError, match="no model 'llama-4'"):
+        talk.chat("Hi")
+
+    assert [] == server.requests
 
 
 def test_models__are_built_in(client: AutonomousAI) -> None:

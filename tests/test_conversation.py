@@ -84,6 +84,20 @@ def test_load__what_is_no_conversation(tmp_path: Path, content: str) -> None:
         Conversation.load(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(("depth", "fits"), [(150, True), (250, False), (980, False)])
+def test_load__no_deeper_than_an_answer(tmp_path: Path, depth: int, fits: bool) -> None:
+    """What is nested too deep to be sent or copied is refused by saying so."""
+    path = tmp_path / "talk.json"
+    Conversation(None).save(path)
+    text = path.read_text()
+    path.write_text(text.replace('"state": {}', f'"state": {{"a": {"[" * depth + "]" * depth}}}'))
+    if fits:
+        assert "a" in Conversation.load(path).state
+    else:
+        with pytest.raises(UsageError, match=r"talk\.json holds no .*nested too deep"):
+            Conversation.load(path)
+
+
 def test_load__of_a_newer_version(tmp_path: Path) -> None:
     """A file that a newer version wrote is refused by saying so."""
     (tmp_path / "talk.json").write_text('{"format": 2, "messages": []}')

@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -709,6 +710,20 @@ def test_history__an_interrupted_turn_is_remembered() -> None:
         assert [["one", stream.text]] == body["data"][1]
 
 
+def test_history__holds_no_infinity() -> None:
+    """A number beyond all bounds, which JSON cannot say again, goes back as null."""
+    said = completed([["q", "a"], [None, {"text": "b", "duration": 9}]])
+    odd = b"data: %s\n\n" % json.dumps(said).encode().replace(b": 9}", b": 1e999}")
+    turns = [*told(odd), *told(completed([["q", "c"]]))]
+    with replayed("5.50.0/config", turns) as server, Qwen(server.url) as client:
+        talk = client.conversation()
+        assert "b" == talk.chat("one").text
+        assert "c" == talk.chat("two").text
+        asked = [json.loads(r.body) for r in server.requests if r.path.endswith("/queue/join")]
+
+    assert [["q", "a"], [None, {"text": "b", "duration": None}]] == asked[1]["data"][1]
+
+
 @pytest.mark.parametrize("version", ["4.44.1", "5.50.0", "6.31.0"])
 def test_session__one_where_the_server_holds_the_state(version: str) -> None:
     """An app with gr.State keeps its session; a fork tells the history in its prompt."""
@@ -953,6 +968,20 @@ def test_gradio__inputs_by_label() -> None:
             client.stream("Hi", inputs=["x"])  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="by its label"):
             client.stream("Hi", inputs={1: "x"})  # type: ignore[dict-item]
+
+
+DEEP = json.loads("[" * 300 + "]" * 300)
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal("0.2"), {1, 2}, b"x", 1j, object(), float("nan"), float("inf"), DEEP]
+)
+def test_gradio__inputs_that_json_does_not_hold(value: Any) -> None:
+    """An input that cannot be sent is refused at the call, by its label."""
+    with Emulator(("gradio",)) as emulator, Gradio(emulator.url("gradio")) as client:
+        with pytest.raises(UsageError, match="the input 'Temperature' cannot be sent"):
+            client.stream("Hi", inputs={"Temperature": value})
+        assert [] == emulator.requests
 
 
 def test_gradio__chosen_by_name_or_number() -> None:

@@ -132,6 +132,7 @@ class AutonomousAI(ChatClient):
         )
 
     def _check(self, turn: Turn) -> None:
+        turn.model = self.get_model(turn.model)  # a saved conversation may name any
         if turn.uploads:
             raise UsageError(
                 f"{self.provider} takes no files; give images as image_url parts of a message"

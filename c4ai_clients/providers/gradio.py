@@ -18,6 +18,7 @@ Seen on servers of 3.50, 4.2, 4.16, 4.19, 4.21, 4.44, 5.50 and 6.31.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import secrets
@@ -29,6 +30,7 @@ from typing import Any, ClassVar
 from ..client import ChatClient
 from ..clocks import Call, TimeoutLike
 from ..conversation import Conversation
+from ..decoding import DEPTH, parsed
 from ..errors import (
     AuthError,
     NotFoundError,
@@ -297,7 +299,8 @@ class Gradio(ChatClient):
         history: list[Any] = []
         if chat.has("history"):
             if fits and isinstance(state.get("history"), list):
-                history = list(state["history"])
+                # A server may say 1e999, which is read as infinity; JSON has none, so it is null.
+                history = parsed(json.dumps(state["history"]))
             else:
                 if unsaid:
                     first = {**asked[0], "content": as_prompt(asked[:1], unsaid)}
@@ -342,12 +345,21 @@ class Gradio(ChatClient):
 
 
 def _labelled(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return inputs as JSON holds them, each checked."""
     if inputs is not None and not isinstance(inputs, Mapping):
         raise UsageError('inputs is a mapping of labels to values: {"Temperature": 0.2}')
-    for name in inputs or {}:
+    checked = {}
+    for name, value in (inputs or {}).items():
         if not isinstance(name, str):
             raise UsageError(f"an input is named by its label, not {name!r}")
-    return dict(inputs or {})
+        try:
+            checked[name] = parsed(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError, RecursionError, ProtocolError) as error:
+            raise UsageError(
+                f"the input {name!r} cannot be sent as JSON: give text, a finite number, True, "
+                f"False, None, or lists and dicts of these, at most {DEPTH} deep"
+            ) from error
+    return checked
 
 
 def _login(auth: object) -> tuple[str, str] | None:
