@@ -6,6 +6,8 @@ import contextlib
 import json
 import logging
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -887,6 +889,36 @@ def test_config__waiting_for_another_thread_can_be_cancelled() -> None:
         first.cancel()
         threads[0].join(2)
         assert 2 == len(errors)
+
+
+FORK = """
+import os, threading, time
+from c4ai_clients.emulator import Emulator
+from c4ai_clients.providers.gradio import Qwen
+
+with Emulator(("gradio",), replies="fine") as emulator:
+    client = Qwen(emulator.url("qwen"), timeout=5)
+    emulator.fail("stall", step="config", at=0, seconds=0.5)
+    asking = threading.Thread(target=client.chat, args=("Hi",))
+    asking.start()
+    while not emulator.requests:
+        time.sleep(0.001)
+    child = os.fork()
+    if not child:
+        print(client.chat("Hi"), flush=True)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    asking.join()
+"""
+
+
+def test_config__asked_for_in_the_parent_of_a_fork() -> None:
+    """A child waits for nobody who asks for the config in its parent; it asks itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK], check=False, capture_output=True, text=True, timeout=20
+    )
+
+    assert "fine\n0\n" == done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("version", VERSIONS)

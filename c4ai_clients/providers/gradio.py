@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import secrets
 import threading
@@ -93,6 +94,11 @@ class Gradio(ChatClient):
         self._login = _login(auth)
         self._cookies: dict[str, str] = {}
         self._found: Chat | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the next who needs the app's chat ask for it."""
+        self._pid = os.getpid()
         self._busy = False
         self._finding = threading.Condition()
 
@@ -135,7 +141,7 @@ class Gradio(ChatClient):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_finding", "_busy", "_login", "_cookies"):
+        for name in ("_pid", "_finding", "_busy", "_login", "_cookies"):
             del state["rest"][name]
         if self._login is not None:
             state["missing"] = (*state["missing"], "auth")
@@ -145,8 +151,7 @@ class Gradio(ChatClient):
         super().__setstate__(state)
         self._login = None
         self._cookies = {}
-        self._busy = False
-        self._finding = threading.Condition()
+        self._begin()
 
     def _check(self, turn: Turn) -> None:
         for url in images_of(turn.message):
@@ -226,6 +231,8 @@ class Gradio(ChatClient):
 
     def _chat(self, call: Call) -> Chat:
         """Return the app's chat; its config is asked for once, by the first who needs it."""
+        if self._pid != os.getpid():  # whoever asks in the parent process asks for that alone
+            self._begin()
 
         def wake() -> None:
             with self._finding:
