@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import mimetypes
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Union
@@ -20,6 +21,9 @@ __all__ = ["FileLike", "Message", "Messages", "Upload"]
 Message = dict[str, Any]
 Messages = Union[str, Sequence[Mapping[str, Any]]]
 FileLike = Union[str, "os.PathLike[str]", bytes, IO[bytes]]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 ROLES = ("system", "user", "assistant")
 
@@ -136,11 +140,24 @@ def as_prompt(messages: Sequence[Message], system: str | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to send along with a question."""
+    """A file to send along with a question.
+
+    What of its name is no Unicode, as a file system may hold it, is replaced.
+
+    Raises:
+        UsageError: Its name or media type, which become headers, hold a line
+            break or another control character.
+    """
 
     name: str
     data: bytes = field(repr=False)
     mime: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", _SURROGATE.sub("\ufffd", self.name))
+        for what, said in (("name", self.name), ("media type", self.mime)):
+            if _CONTROL.search(said):
+                raise UsageError(f"the {what} of a file holds a control character: {said!r}")
 
 
 def uploads(files: Iterable[FileLike | Upload]) -> list[Upload]:
@@ -158,7 +175,7 @@ def _upload(file: FileLike | Upload, index: int) -> Upload:
             f"file-{index + 1}{_suffix(bytes(file))}", bytes(file), _mime("", bytes(file))
         )
     if isinstance(file, (str, os.PathLike)):
-        path = os.fspath(file)
+        path = os.fsdecode(file)
         try:
             with open(path, "rb") as opened:
                 data = opened.read()
@@ -169,7 +186,9 @@ def _upload(file: FileLike | Upload, index: int) -> Upload:
         data = file.read()
         if not isinstance(data, bytes):
             raise UsageError('open files in binary mode: open(path, "rb")')
-        name = os.path.basename(str(getattr(file, "name", "") or f"file-{index + 1}"))
+        given = getattr(file, "name", "")
+        given = os.fsdecode(given) if isinstance(given, bytes) else str(given)
+        name = os.path.basename(given) or f"file-{index + 1}"
         return Upload(name, data, _mime(name, data))
     raise UsageError(f"a file is a path, bytes, or an open file, not {type(file).__name__}")
 

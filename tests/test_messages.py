@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 
 from c4ai_clients.errors import UsageError
-from c4ai_clients.messages import as_prompt, image_upload, parse, split_system, uploads
+from c4ai_clients.messages import Upload, as_prompt, image_upload, parse, split_system, uploads
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
 
@@ -75,6 +76,30 @@ def test_uploads__path_bytes_and_open_file(tmp_path: Path) -> None:
     assert ("file-4.txt", "text/plain") == (text.name, text.mime)
 
 
+def test_uploads__a_name_that_is_no_unicode(tmp_path: Path) -> None:
+    """A file goes through under a name in which odd bytes are replaced."""
+    path = os.fsencode(tmp_path) + b"/caf\xe9.txt"
+    with open(path, "wb+") as opened:
+        opened.write(b"x")
+        opened.seek(0)
+        sent = uploads([os.fsdecode(path), opened])
+
+    assert ["caf\ufffd.txt"] * 2 == [upload.name for upload in sent]
+
+
+@pytest.mark.parametrize(
+    ("name", "mime"), [("a\r\nX: y", "text/plain"), ("a", "text/plain\nX: y"), ("a\0", "x/y")]
+)
+def test_uploads__names_become_no_headers(name: str, mime: str, tmp_path: Path) -> None:
+    """A line break in a file's name or media type is refused."""
+    with pytest.raises(UsageError, match="control character"):
+        Upload(name, b"x", mime)
+    if "\n" in name:
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(UsageError, match="the name of a file"):
+            uploads([tmp_path / name])
+
+
 @pytest.mark.parametrize("file", [7, io.StringIO("text"), None])
 def test_uploads__refused(file: object) -> None:
     """What is no file is refused in one sentence."""
@@ -91,3 +116,5 @@ def test_image_upload__only_data_urls_hold_an_image() -> None:
     assert image_upload("https://host.test/a.png", 0) is None
     with pytest.raises(UsageError, match="Base64"):
         image_upload("data:image/png;base64,§", 0)
+    with pytest.raises(UsageError, match="media type of a file holds a control character"):
+        image_upload("data:image/png\r\nX: y\r\n\r\nbody;base64,AAAA", 0)
