@@ -270,11 +270,8 @@ class Gradio(ChatClient):
             cookies=self._cookies,
             refusal=refusal,
         )
-        try:
+        with self._transport.described(call, "config"):
             return find_chat(config, api_name=self.api_name, fn_index=self.fn_index)
-        except UsageError as error:
-            error.provider, error.phase = self.provider, "config"
-            raise
 
     def _log_in(self, call: Call, user: str, password: str) -> None:
         """Log in; the answer's cookies are the login from then on."""

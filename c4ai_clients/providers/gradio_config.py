@@ -26,6 +26,8 @@ _TEXT_INPUTS = ("textbox", "multimodaltextbox")
 _TEXT_OUTPUTS = ("textbox", "json", "markdown", "html", "code")
 _MANY = ("multiple", "directory")
 _NUMBER = re.compile(r"\d{1,6}")
+# Plain names, none of which begins with a dot: "/..", however it is written, leads elsewhere.
+_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _EMPTY = {"checkbox": False, "checkboxgroup": [], "textbox": ""}
 
 
@@ -40,7 +42,8 @@ def find_chat(config: Any, *, api_name: str | None = None, fn_index: int | None 
     Raises:
         UsageError: There is none, or several; names those that there are. Or
             the app's queue speaks what is not spoken here.
-        ProtocolError: It is no config of Gradio's.
+        ProtocolError: It is no config of Gradio's, or has the app's paths lead
+            elsewhere.
     """
     app = _App(config)
     if fn_index is not None or api_name is not None:
@@ -157,7 +160,7 @@ class _App:
             output=output or 0,
             protocol=protocol,
             trigger_id=at.target,
-            prefix=string(config.get("api_prefix")),
+            prefix=_prefix(config),
             version=version,
             shape=shape,
             name=at.name,
@@ -290,6 +293,14 @@ def _preferred(candidates: list[_Listener]) -> list[_Listener]:
         if some := [listener for listener in candidates if listener.event == event]:
             return some
     return candidates
+
+
+def _prefix(config: dict[str, Any]) -> str:
+    """Return what the app's paths begin with, its config's excepted."""
+    prefix = string(config.get("api_prefix"))
+    if not _PREFIX.fullmatch(prefix):
+        raise ProtocolError(f"the app's config names a path that leads elsewhere: {quote(prefix)}")
+    return prefix
 
 
 def _number(value: Any) -> TypeGuard[int]:

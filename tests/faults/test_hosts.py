@@ -20,6 +20,8 @@ from c4ai_clients import (
     ChatUI,
     ConnectError,
     Conversation,
+    Gradio,
+    NotFoundError,
     ProtocolError,
     Qwen,
     RetryPolicy,
@@ -210,6 +212,14 @@ PREFIXES = [
     "\\@{other}",
     "x",
     "/../..",
+    "/%2e%2e/admin",
+    "/.%2E",
+    "/\\..\\..",
+    "/..;/x",
+    "/\t../x",
+    "/x?y=",
+    "/x#",
+    "/x\r\nX: y",
 ]
 
 
@@ -223,11 +233,15 @@ def test_gradio__a_prefix_leads_nowhere_else(
     seen: list[bytes] = []
     routes = {"GET /config": peers.http(json.dumps(config).encode())}
     with peers.listening(peers.routed(routes, seen)) as at:
-        with Qwen(f"http://{at}", api_key=KEY, retry=NEVER) as client:
+        with Gradio(f"http://{at}", api_key=KEY, retry=NEVER) as client:
             with pytest.raises(ProtocolError, match="leads elsewhere"):
                 client.chat("Hi")
+        assert 1 == len(seen)
+        with Qwen(f"http://{at}", api_key=KEY, retry=NEVER) as client:
+            with pytest.raises(NotFoundError):  # it goes by the Space's own numbers
+                client.chat("Hi")
+        assert seen[2].startswith(b"POST /queue/join HTTP/1.1\r\n")
 
-    assert 1 == len(seen)
     assert [] == elsewhere[1]
 
 
