@@ -325,6 +325,12 @@ class ChatClient:
         self._settings = Settings(**state["settings"])
         self._transport = Transport(self._settings)
 
+    @classmethod
+    def _speakers(cls) -> set[str]:
+        """Return the providers of the same protocol: a preset stands below its protocol's class."""
+        kinds = [kind for kind in cls.__mro__ if issubclass(kind, ChatClient) and kind.provider]
+        return _named(kinds[-1]) if kinds else set()
+
     def _stream(
         self,
         messages: Messages,
@@ -419,6 +425,11 @@ class ChatClient:
 
     def _delete(self, conversation: Conversation) -> None:
         raise UsageError(f"{self.provider} keeps no conversations: there is nothing to delete")
+
+
+def _named(kind: type[ChatClient]) -> set[str]:
+    """Return the providers of a class and of those below it."""
+    return {kind.provider}.union(*map(_named, kind.__subclasses__()))
 
 
 def _plain(header: str) -> bool:

@@ -222,7 +222,7 @@ class Conversation:
 
         Raises:
             UsageError: The file cannot be read, holds something else, or
-                belongs to another provider or server than *client*.
+                belongs to another server or protocol than *client*.
         """
         name = os.fspath(path)
         record = _read(name)
@@ -252,7 +252,10 @@ class Conversation:
         return loaded
 
     def check(self, client: ChatClient) -> None:
-        """Refuse a client of another server: ids and cookies are not its business.
+        """Refuse a client of another server or protocol: ids and cookies are not its business.
+
+        A protocol's class and its presets, such as ``ChatUI`` and ``C4AICommand``
+        or ``Gradio`` and ``Qwen``, go on with each other's conversations.
 
         Raises:
             UsageError: The conversation belongs elsewhere.
@@ -261,6 +264,11 @@ class Conversation:
             raise UsageError(
                 f"this conversation is with {self.url}, the client with {client.base_url}: "
                 "begin a new one, or use a client for that server"
+            )
+        if self.provider and self.provider not in client._speakers():
+            raise UsageError(
+                f"this conversation is of the provider {self.provider}, the client of "
+                f"{client.provider}, which speaks another protocol: begin a new one"
             )
 
     def __getstate__(self) -> dict[str, Any]:

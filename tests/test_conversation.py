@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from c4ai_clients import (
+    H2O,
     AutonomousAI,
     C4AICommand,
     ChatClient,
     ChatUI,
     Conversation,
+    Gradio,
     Qwen,
     UsageError,
 )
@@ -138,6 +140,36 @@ def test_load__not_with_another_server(tmp_path: Path, emulator: Emulator) -> No
             Conversation.load(tmp_path / "talk.json", ChatUI("https://chat.test"))
         with pytest.raises(UsageError, match="use a client"):
             ChatUI("https://chat.test").stream("two", conversation=talk)
+
+
+@pytest.mark.parametrize(
+    ("kind", "others", "strangers"),
+    [
+        (ChatUI, [C4AICommand], [H2O, Qwen, AutonomousAI]),
+        (C4AICommand, [ChatUI], [H2O]),
+        (Gradio, [Qwen], [ChatUI]),
+        (Qwen, [Gradio], [AutonomousAI]),
+        (H2O, [H2O], [ChatUI, C4AICommand]),
+        (AutonomousAI, [AutonomousAI], [Gradio]),
+    ],
+)
+def test_load__not_with_another_protocol(
+    kind: type[ChatClient],
+    others: list[type[ChatClient]],
+    strangers: list[type[ChatClient]],
+    tmp_path: Path,
+) -> None:
+    """At one URL a protocol's class and its presets go on with each other's conversations alone."""
+    path = tmp_path / "talk.json"
+    kind("https://chat.test").conversation().save(path)
+    for other in others:
+        loaded = Conversation.load(path, other("https://chat.test"))
+        assert kind.provider == loaded.provider
+    for stranger in strangers:
+        with pytest.raises(UsageError, match=f"of the provider {kind.provider}, the client of"):
+            Conversation.load(path, stranger("https://chat.test"))
+        with pytest.raises(UsageError, match="another protocol"):
+            stranger("https://chat.test").stream("Hi", conversation=loaded)
 
 
 def test_load__without_a_client(tmp_path: Path, emulator: Emulator) -> None:
