@@ -18,7 +18,7 @@ from c4ai_clients.errors import C4AIError, CancelledError
 from c4ai_clients.events import Event, File, Reasoning, Text
 from c4ai_clients.providers.gradio_chat import Chat
 from c4ai_clients.providers.gradio_messages import WHOLE, Telling
-from c4ai_clients.providers.gradio_value import Answer, Growing, held, read
+from c4ai_clients.providers.gradio_value import Growing, Output, held, read
 
 EDITED = [
     ("4.44.1", "edits", 3),
@@ -71,7 +71,7 @@ def text_of(events: list[Any]) -> str:
     return "".join(event.text for event in events if isinstance(event, Text))
 
 
-def value_of(answer: Answer) -> Any:
+def value_of(answer: Output) -> Any:
     """Return the whole value, with the pieces that wait to be put in their place."""
     answer._settle()
     return answer._value
@@ -91,7 +91,7 @@ VALUES = st.recursive(
 @given(st.lists(VALUES, min_size=1, max_size=6), st.booleans())
 def test_changes__values_come_out_as_they_went_in(values: list[Any], lowers: bool) -> None:
     """Whatever a value becomes, the server's edits make it so, with both of its bugs."""
-    answer = Answer()
+    answer = Output()
     answer.becomes(copy.deepcopy(values[0]))
     for old, new in itertools.pairwise(values):
         edits = json.loads(json.dumps(gradio_edits(old, new, lowers=lowers)))
@@ -121,7 +121,7 @@ def test_changes__pieces_are_a_prefix_of_the_text_or_it_was_rewritten(
         ]
         for turn in turns
     ]
-    answer, given_so_far = Answer(), ""
+    answer, given_so_far = Output(), ""
     given_so_far += text_of(answer.becomes(copy.deepcopy(values[0])))
     for old, new in itertools.pairwise(values):
         given_so_far += text_of(answer.changes(gradio_edits(old, new, lowers=lowers)))
@@ -148,11 +148,11 @@ _edits = st.one_of(
 def test_changes__the_short_way_gives_what_the_long_one_gives(batches: list[Any]) -> None:
     """One more piece of the text is the same, whichever way it is read."""
 
-    class Long(Answer):
+    class Long(Output):
         def appended(self, edits: Any) -> None:
             return None
 
-    short, long = Answer(), Long()
+    short, long = Output(), Long()
     assert short.becomes([["q", "a"]]) == long.becomes([["q", "a"]])
     for edits in batches:
         told = short.changes(copy.deepcopy([["append", [0, 1], "b"]]))
@@ -212,7 +212,7 @@ def test_telling__the_short_way_gives_what_the_long_one_gives(messages: list[Any
 @pytest.mark.parametrize("batches", [1, 3])
 def test_changes__question_and_answer_grow_in_turns(batches: int) -> None:
     """What was appended before is not lost where another text grows first."""
-    answer = Answer()
+    answer = Output()
     given = text_of(answer.becomes([["q", "a"]]))
     for _ in range(batches):
         given += text_of(answer.changes([["append", [0, 1], "b"]]))
@@ -230,7 +230,7 @@ def test_changes__recorded_edits_end_at_the_last_value(version: str, case: str, 
     for exchange in recorded(f"gradio/{version}/{case}"):
         if exchange.method != "GET" or "queue/data" not in exchange.path:
             continue
-        answer = Answer()
+        answer = Output()
         for line in exchange.body.split(b"\n\n"):
             message = json.loads(line[6:]) if line else {}
             if message.get("msg") not in ("process_generating", "process_completed"):
@@ -337,8 +337,8 @@ def test_read__what_was_sent_is_no_answer() -> None:
     """A first value that is still the history has no answer yet."""
     history = [["q", "the answer before"]]
 
-    assert [] == Answer(history).becomes([["q", "the answer before"]])
-    assert "new" == text_of(Answer(history).becomes([*history, ["q2", "new"]]))
+    assert [] == Output(history).becomes([["q", "the answer before"]])
+    assert "new" == text_of(Output(history).becomes([*history, ["q2", "new"]]))
 
 
 def test_held__the_value_of_an_update() -> None:
@@ -370,7 +370,7 @@ def test_held__the_value_of_an_update() -> None:
 )
 def test_changes__what_does_not_fit_is_stale(edits: Any) -> None:
     """An edit that does not fit ends the pieces; a full value takes them up again."""
-    answer = Answer()
+    answer = Output()
     assert [Text("one")] == answer.becomes([["q", "one"]])
     assert [] == answer.changes(edits)
     assert answer.stale
@@ -382,7 +382,7 @@ def test_changes__what_does_not_fit_is_stale(edits: Any) -> None:
 def test_changes__a_thought_grows_as_reasoning() -> None:
     """What is appended to a titled message is Reasoning, and no text."""
     thinking = {"role": "assistant", "metadata": {"title": "Thinking"}, "content": "le"}
-    answer = Answer()
+    answer = Output()
     news = answer.becomes([{"role": "user", "content": "q"}, thinking])
     news += answer.changes([["append", [1, "content"], "t me"]])
     news += answer.changes([["add", [2], {"role": "assistant", "content": "yes"}]])
@@ -393,7 +393,7 @@ def test_changes__a_thought_grows_as_reasoning() -> None:
 
 def test_changes__rewritten_text_waits_for_what_was_given() -> None:
     """While the text is another one nothing is given; where it is back it goes on."""
-    answer = Answer()
+    answer = Output()
     assert "Hello" == text_of(answer.becomes([["q", "Hello"]]))
     assert "" == text_of(answer.changes([["add", [1], [None, "tool: [0, 1]"]]]))
     assert "" == text_of(answer.changes([["append", [1, 1], "!"]]))
@@ -462,7 +462,7 @@ def test_growing__what_is_too_long_for_a_cursor_is_text(rule: str, given: str) -
 @pytest.mark.parametrize("piece", ["word word word ", "|", " ▌"])
 def test_changes__costs_in_proportion(piece: str) -> None:
     """A long reply is not copied for each of its tokens: 50,000 appends in a blink."""
-    answer = Answer()
+    answer = Output()
     answer.becomes([["q", ""]])
     start = time.process_time()
     for _ in range(50_000):
@@ -480,7 +480,7 @@ def test_changes__a_long_value_is_not_read_for_each_edit(parts: bool) -> None:
     content: list[Any] = [{"type": "text", "text": ""} for _ in range(count)]
     value = [{"role": "assistant", "content": content}] if parts else rows
     end = [0, "content", count - 1, "text"] if parts else [count - 1, "content"]
-    answer = Answer()
+    answer = Output()
     given = text_of(answer.becomes(value))
     start = time.process_time()
     for _ in range(steps):
@@ -503,7 +503,7 @@ def test_changes__looks_at_the_clocks() -> None:
     def look() -> None:
         raise CancelledError("cancelled")
 
-    answer = Answer(look=look)
+    answer = Output(look=look)
     answer.becomes([["q", "a"]])
     assert "b" == text_of(answer.changes([["append", [0, 1], "b"]]))
     for edit in (["append", [0, 0], "?"], ["replace", [0, 1], "c"]):

@@ -28,6 +28,7 @@ from .chatui_tree import from_page
 from .sveltekit import nodes
 
 if TYPE_CHECKING:
+    from ..http_answer import Answer
     from ..transport import Transport
 
 __all__ = ["Server", "refusal"]
@@ -48,7 +49,7 @@ class Server:
         self.offered: tuple[Model, ...] = ()
         self.takes_json = False
         self._transport = transport
-        self._family = ""
+        self._era = ""
 
     def models(self, call: Call) -> list[Model]:
         """Return the models that it lists (``GET /api/models``, since 2024-01)."""
@@ -105,15 +106,15 @@ class Server:
 
     def era(self, call: Call) -> str:
         """Return "A" for servers of 2023, "B" until 2025-06, "C" from then on, or ""."""
-        if not self._family:
+        if not self._era:
             config = self._probed(call, "/api/v2/public-config")
             if isinstance(config, dict) and "json" in config:
-                self._family = "C"
+                self._era = "C"
             elif isinstance(self._probed(call, "/api/models"), list):
-                self._family = "B"
+                self._era = "B"
             elif "requiresLogin" in nodes(self._probed(call, "/__data.json"))[0]:  # later: no more
-                self._family = "A"
-        return self._family
+                self._era = "A"
+        return self._era
 
     def _probed(self, call: Call, path: str) -> Any:
         try:
@@ -177,9 +178,9 @@ def _model(row: dict[str, Any]) -> Model:
     )
 
 
-def refusal(answer: Any, said: str) -> C4AIError | None:
+def refusal(answer: Answer, said: str) -> C4AIError | None:
     """Return the error of a refusal that chat-ui words in its own way."""
-    known = {"status": answer.status, "body": said}
+    known: dict[str, Any] = {"status": answer.status, "body": said}
     if answer.status == 405 and "modal" in said:
         return AuthError(
             "the server wants its terms accepted first (its welcome page)", lasting=True, **known

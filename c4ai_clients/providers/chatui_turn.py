@@ -8,6 +8,7 @@ is read on has neither gap nor repeat.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
 import uuid
@@ -146,29 +147,27 @@ class Question:
         ids, root = self._ids([] if begins else conversation.messages[before:])
         at = len(turn.history) - before
         act = turn.act if ids else "ask"
-        data = {
+        again = ids[at : at + 2]  # the question that is asked again, and its answer
+        if not ids:
+            parent = root
+        elif act in ("ask", "continue"):
+            parent = ids[-1]
+        elif again:
+            parent = again[-1] if act == "regenerate" else again[0]
+        else:
+            raise ProtocolError(
+                "the server does not show the message that is to be asked again",
+                phase="conversation",
+            )
+        return {
             "inputs": as_prompt([*turn.history, turn.message]) if at == 0 else turn.prompt,
-            "id": "",
+            "id": parent,
             "is_retry": act in ("regenerate", "edit"),
             "is_continue": act == "continue",
             "web_search": turn.options["web_search"],
             "tools": turn.options["tools"],
             "generationId": self._generation,
         }
-        if not ids:
-            data["id"] = root
-        elif act == "regenerate" and at + 1 < len(ids):
-            data["id"] = ids[at + 1]
-        elif act in ("regenerate", "edit") and at < len(ids):
-            data["id"] = ids[at]
-        elif act in ("ask", "continue"):
-            data["id"] = ids[-1]
-        else:
-            raise ProtocolError(
-                "the server does not show the message that is to be asked again",
-                phase="conversation",
-            )
-        return data
 
     def _ids(self, said: list[Message]) -> tuple[list[str], str]:
         """Return the ids of what has been *said* there, and that of the root.
@@ -227,32 +226,38 @@ class Question:
         wanted: dict[str, Any] = {"model": turn.model}
         if turn.system is not None:
             wanted["preprompt"] = turn.system
-        how: dict[str, Any] = {"cookies": conversation.cookies, "refusal": refusal}
+        create = functools.partial(self._prepared, "/conversation", "create", wanted)
         try:
-            made = self._transport.fetch(
-                call, "POST", "/conversation", phase="create", json=wanted, **how
-            )
-        except AuthError as error:
+            made = create()
+        except (AuthError, ServerError) as error:
             if error.status != 405:
                 raise self._server.explained(call, error) from error
-            accepted = {"ethicsModalAccepted": True}
-            try:
-                self._transport.fetch(
-                    call, "POST", "/settings", phase="settings", json=accepted, **how
-                )
-            except StatusError as refused:
-                raise self._server.explained(call, refused) from refused
-            _logger.info("the server's terms were accepted: %s", self._client.base_url)
-            made = self._transport.fetch(
-                call, "POST", "/conversation", phase="create", json=wanted, **how
-            )
-        except ServerError as error:
-            raise self._server.explained(call, error) from error
+            self._accept_terms()
+            made = create()
         conversation.id = id_of(made)
         root = root_of(made)
         conversation.state = {"before": len(turn.history), "root": root}
         if root is not None:
             Branch(conversation.state).see([root])
+
+    def _accept_terms(self) -> None:
+        try:
+            self._prepared("/settings", "settings", {"ethicsModalAccepted": True})
+        except StatusError as error:
+            raise self._server.explained(self._call, error) from error
+        _logger.info("the server's terms were accepted: %s", self._client.base_url)
+
+    def _prepared(self, path: str, phase: str, body: dict[str, Any]) -> Any:
+        """Return what a step that prepares the question is answered with."""
+        return self._transport.fetch(
+            self._call,
+            "POST",
+            path,
+            phase=phase,
+            json=body,
+            cookies=self._conversation.cookies,
+            refusal=refusal,
+        )
 
     def _first_model(self) -> str:
         listed = [model.id for model in self._server.models(self._call) if not model.unlisted]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..decoding import count, seconds, string
 from ..errors import (
@@ -25,7 +25,10 @@ from ..errors import (
 )
 from ..events import Event, File, Finish, Queued, Status, Text, Unknown
 from .gradio_chat import Chat
-from .gradio_value import Answer, files_in, held, read
+from .gradio_value import Output, files_in, held, read
+
+if TYPE_CHECKING:
+    from ..http_answer import Answer
 
 __all__ = ["UNREAD", "WHOLE", "Telling", "refusal"]
 
@@ -67,7 +70,7 @@ class Telling:
         self._chat = chat
         self._edits = chat.protocol in _DIFFS
         self._output, self._width = chat.output, len(chat.outputs)
-        self._answer = Answer(sent, look)
+        self._answer = Output(sent, look)
         self._file = file
         self._keep = keep
 
@@ -212,7 +215,7 @@ def _unexpected(message: dict[str, Any]) -> C4AIError:
     return ModelError(words)
 
 
-def refusal(answer: Any, said: str) -> C4AIError | None:
+def refusal(answer: Answer, said: str) -> C4AIError | None:
     """Return the error of a refusal that Gradio words in its own way."""
     if answer.status == 503 and "Queue is stopped" in said:
         return ServerError(

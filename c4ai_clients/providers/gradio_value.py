@@ -21,7 +21,7 @@ from typing import Any
 from ..events import Event, Reasoning, Text
 from ..pieces import Pieces
 
-__all__ = ["Answer", "Found", "files_in", "held", "read"]
+__all__ = ["Output", "Value", "files_in", "held", "read"]
 
 Path = tuple[Any, ...]
 
@@ -34,7 +34,7 @@ _AN_EDIT = 1000
 
 
 @dataclass
-class Found:
+class Value:
     """What a value says.
 
     Attributes:
@@ -64,7 +64,7 @@ class _OddError(ValueError):
     """A value is in none of the shapes that a chat has."""
 
 
-def read(value: Any, sent: Any = None) -> Found | None:
+def read(value: Any, sent: Any = None) -> Value | None:
     """Return what an output's value says; None where it is in no shape of a chat.
 
     Args:
@@ -72,11 +72,11 @@ def read(value: Any, sent: Any = None) -> Found | None:
         sent: The history that was sent; a value that is still the same has no
             answer yet.
     """
-    found = Found()
+    found = Value()
     return found if _read(value, sent, found) else None
 
 
-def _read(value: Any, sent: Any, found: Found) -> bool:
+def _read(value: Any, sent: Any, found: Value) -> bool:
     """Note in *found* what a value says; tell whether it is in a shape of a chat."""
     at: Path = ()
     if _is_update(value):
@@ -128,7 +128,7 @@ def _is_update(value: Any) -> bool:
     return isinstance(value, dict) and value.get("__type__") == "update"
 
 
-def _read_list(value: list[Any], at: Path, found: Found) -> None:
+def _read_list(value: list[Any], at: Path, found: Value) -> None:
     last = len(value) - 1
     if isinstance(value[last], list):
         first = last
@@ -175,7 +175,7 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2
 
 
-def _content(value: Any, at: Path, found: Found) -> tuple[str | None, Path | None]:
+def _content(value: Any, at: Path, found: Value) -> tuple[str | None, Path | None]:
     """Return a content's text and where that ends; note what it shows, and how many parts."""
     if isinstance(value, str):
         return value, at
@@ -276,7 +276,7 @@ def _whole(text: str) -> tuple[str, str]:
     return text, ""
 
 
-class Answer:
+class Output:
     """An output's value while it comes, and what is new in it each time.
 
     Attributes:
@@ -298,7 +298,7 @@ class Answer:
         self.begun = False
         self.stale = False
         self._value: Any = None
-        self._found = Found()
+        self._found = Value()
         self._text, self._thought = Growing(), Growing()
         # Text that was appended and is not in the value yet, by its place.
         self._loose: dict[Path, Pieces] = {}
@@ -353,7 +353,7 @@ class Answer:
         if self._found.size > 0:
             self._settle()
             # Where the answer ends is not known until it is read again.
-            self._found = Found(size=self._found.size)
+            self._found = Value(size=self._found.size)
             return news
         return news + self._news()
 
@@ -415,9 +415,9 @@ class Answer:
 
     def _news(self) -> list[Event]:
         self._settle()
-        found = self._found = Found()
+        found = self._found = Value()
         if not _read(self._value, self.sent, found):
-            self._found = Found(size=found.size)
+            self._found = Value(size=found.size)
         news: list[Event] = []
         if self._found.thought:
             news += _news(Reasoning, self._thought.becomes(self._found.thought))

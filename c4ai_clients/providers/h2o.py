@@ -21,7 +21,7 @@ import functools
 import math
 import uuid
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..client import ChatClient, Model, Models
 from ..clocks import TimeoutLike
@@ -42,6 +42,9 @@ from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
 from .chatui_conversation import delete, id_of
 from .sveltekit import nodes
+
+if TYPE_CHECKING:
+    from ..http_answer import Answer
 
 __all__ = ["H2O"]
 
@@ -345,9 +348,9 @@ def _reason(details: dict[str, Any], *, cut: bool) -> str:
     return "length" if cut else "stop"
 
 
-def _refusal(answer: Any, said: str, model: str = "") -> C4AIError | None:
+def _refusal(answer: Answer, said: str, model: str = "") -> C4AIError | None:
     """Return the error of a refusal that this era words in its own way."""
-    known = {"status": answer.status, "body": said}
+    known: dict[str, Any] = {"status": answer.status, "body": said}
     lost = "the server has lost the session that it gave us; begin a new conversation"
     if answer.status == 405 and "modal" in said:
         return AuthError(f"{lost}. It said: {said}", lasting=True, **known)
