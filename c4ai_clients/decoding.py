@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from json.scanner import make_scanner
 from typing import Any
@@ -208,6 +209,22 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def outside_strings(raw: bytes, marks: bytes) -> int:
+    """Return how many of *marks* stand outside of the strings of JSON, which may be cut.
+
+    In passes that each find one thing, since one pattern for a string with its
+    escapes keeps a state for each character (measured: 120 times its size).
+    """
+    unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    unwanted = bytes(set(range(256)) - {*marks, *b'"'})
+    # Without its text, a string that has none of the marks in it is two quotes.
+    bare = unescaped.translate(None, unwanted).replace(b'""', b"")
+    return sum(len(found[1]) for found in _BEHIND_STRING.finditer(bare))
+
+
+_BEHIND_STRING = re.compile(rb'(?:"[^"]*"?)?([^"]*)')
 
 
 def string(value: object) -> str:

@@ -8,6 +8,7 @@ import json
 import logging
 import pickle
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -228,6 +229,21 @@ def test_stream__a_single_answer_that_is_cut() -> None:
                 stream = client.stream("Hi", streamed=False)
                 assert cut_off(stream) is not None
                 assert "" == stream.text
+
+
+@pytest.mark.parametrize("unit", [b"a", b"\\n", b'\\"'])
+def test_answers__a_long_one_that_is_cut_costs_little_memory(unit: bytes) -> None:
+    """To see that a long answer was cut takes memory of a few times its size."""
+    body = b'{"a":"' + unit * ((1 << 20) // len(unit))
+    tracemalloc.start()
+    try:
+        with pytest.raises(IncompleteReplyError):
+            autonomous._whole([body])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 6 * len(body)
 
 
 def test_stream__ended_without_its_end_mark(server: Emulator, client: AutonomousAI) -> None:

@@ -24,6 +24,7 @@ from c4ai_clients.decoding import (
     count,
     jsonl,
     loads,
+    outside_strings,
     parsed,
     seconds,
     sse,
@@ -527,6 +528,21 @@ def test_parsed__depth() -> None:
 
 
 ODD = [None, True, False, -1, -0.5, 1 << 53, 10**400, 1e300, math.inf, math.nan, "1", [], {}, [1]]
+
+
+@given(
+    st.lists(st.sampled_from(['"', "{", "}", ",", "a", r"\\", r"\"", "[]", ":1"])), st.booleans()
+)
+def test_outside_strings__as_read_letter_by_letter(parts: list[str], cut: bool) -> None:
+    """Marks are counted outside of strings only, also where the last string is cut."""
+    text = "".join(parts) + cut * '"{\\'
+    within, escaped, found = False, False, 0
+    for letter in text:
+        found += letter in ",[{" and not within
+        within ^= letter == '"' and not escaped
+        escaped = letter == "\\" and not escaped
+
+    assert found == outside_strings(text.encode(), b",[{")
 
 
 @pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20])

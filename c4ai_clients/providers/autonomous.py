@@ -19,7 +19,6 @@ import base64
 import itertools
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 from ..client import ChatClient
 from ..clocks import TimeoutLike
 from ..conversation import Conversation
-from ..decoding import Halves, count, loads, sse_objects, string
+from ..decoding import Halves, count, loads, outside_strings, sse_objects, string
 from ..errors import IncompleteReplyError, ModelError, ProtocolError, UsageError, quote
 from ..events import Event, Finish, Reasoning, Started, Text, ToolCall, Unknown, Usage
 from ..messages import FileLike, Message, Messages, images_of, text_of
@@ -45,7 +44,6 @@ _PATHS = {
 _DONE: Mapping[str, Any] = MappingProxyType({"[DONE]": True})
 _LIMIT = 4 << 20
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)', re.DOTALL)
 
 _logger = logging.getLogger("c4ai_clients")
 
@@ -231,8 +229,7 @@ def _whole(chunks: Iterable[bytes]) -> dict[str, Any]:
     try:
         return loads(body)
     except ProtocolError as error:
-        bare = _STRING.sub(b"", body)
-        if bare.count(b"{") > bare.count(b"}"):
+        if outside_strings(body, b"{") > outside_strings(body, b"}"):
             raise IncompleteReplyError(f"the answer was cut: {quote(body)}") from error
         raise
 
