@@ -298,7 +298,9 @@ def _events(chunks: Iterable[bytes], limit: int, *, objects: bool) -> Iterator[A
         if failure is not None:
             raise failure
     if not dispatched and head.strip() and not _begins_stream(head.partition(b"\n")[0]):
-        raise ProtocolError(f"expected an event stream, got: {quote(head[:_HEAD])}")
+        raise ProtocolError(
+            f"expected an event stream, got: {quote(head[:_HEAD], more=len(head) >= _HEAD)}"
+        )
 
 
 def _frames(text: str) -> list[str]:
@@ -385,9 +387,8 @@ def _read_by_sseclient(lines: list[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def _too_long(what: str, limit: int, start: bytes) -> ProtocolError:
-    return ProtocolError(
-        f"{what} is longer than {limit:,} bytes; it begins: {quote(start[:_HEAD])}"
-    )
+    begins = quote(start[:_HEAD], more=True)
+    return ProtocolError(f"{what} is longer than {limit:,} bytes; it begins: {begins}")
 
 
 class Halves:

@@ -36,29 +36,47 @@ __all__ = [
     "UsageError",
 ]
 
+QUOTED = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_QUOTE_CHARACTERS = 300
+_LOOKED_AT = 4 * QUOTED  # control characters may stand in between
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
-def quote(said: object) -> str:
+def quote(said: object, *, more: bool = False) -> str:
     """Return what a server said, bytes, text or JSON, fit for one line of an error text.
 
     At most 300 characters, without control characters, since the words are a
-    stranger's and may end in a terminal.
+    stranger's and may end in a terminal. Whatever is cut ends in an ellipsis:
+    there a secret that was cut is looked for.
+
+    Args:
+        said: What the server said.
+        more: Whether it said more than that.
     """
-    if isinstance(said, (bytes, bytearray)):
-        text = bytes(said[: 4 * _QUOTE_CHARACTERS]).decode("utf-8", "replace")
-    elif isinstance(said, str):
-        text = said
-    else:
-        try:
-            text = json.dumps(said, ensure_ascii=False)
-        except (ValueError, TypeError, RecursionError):
-            text = f"a {type(said).__name__} that cannot be shown"
-    text = _CONTROL.sub(" ", text[: 4 * _QUOTE_CHARACTERS]).strip()
-    if len(text) <= _QUOTE_CHARACTERS:
+    words = said if isinstance(said, (str, bytes, bytearray)) else _written(said)
+    words = words.strip()
+    more = more or len(words) > _LOOKED_AT
+    words = words[:_LOOKED_AT]
+    if not isinstance(words, str):
+        words = bytes(words).decode("utf-8", "replace")
+        words = words.rstrip("\ufffd") if more else words  # a part of a character
+    text = _CONTROL.sub(" ", words).strip()
+    if not more and len(text) <= QUOTED:
         return text
-    return text[: _QUOTE_CHARACTERS - 1] + "…"
+    return text[: QUOTED - 1] + "…"
+
+
+def _written(said: object) -> str:
+    """Return the beginning of a value as JSON, not all of it: there may be much."""
+    text = ""
+    try:
+        for piece in _JSON.iterencode(said):
+            text += piece
+            if len(text) > _LOOKED_AT:
+                break
+    except (ValueError, TypeError, RecursionError):
+        return f"a {type(said).__name__} that cannot be shown"
+    return text
 
 
 def causes(error: BaseException) -> list[BaseException]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
-from .errors import StatusError
+from .errors import QUOTED, StatusError
 
 __all__ = ["PLAIN_HEADERS", "Secret", "hidden", "withhold", "without"]
 
@@ -63,25 +63,52 @@ def withhold(error: BaseException, secrets: Iterable[str]) -> None:
             continue
         links.append(link)
         traceback.clear_frames(link.__traceback__)
-        link.args = tuple(without(each, secrets) for each in link.args)
+        link.args = tuple(_withheld(each, secrets) for each in link.args)
         if isinstance(link, StatusError):
-            link.body = without(link.body, secrets)
+            link.body = _withheld(link.body, secrets)
         others = (link.__cause__, link.__context__, *link.args)
         waiting += [other for other in others if isinstance(other, BaseException)]
 
 
 def without(said: Any, secrets: Iterable[str]) -> Any:
-    """Return text or bytes without the *secrets* in them, whole or cut by an ellipsis."""
+    """Return text or bytes without the *secrets* in them."""
     if isinstance(said, bytes):
         text = said.decode("utf-8", "surrogateescape")
         return without(text, secrets).encode("utf-8", "surrogateescape")
     if not isinstance(said, str):
         return said
-    for secret in secrets:
-        if len(secret) < _SHORTEST:
-            continue
-        for form in {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}:
-            said = said.replace(form, "***")
-            for end in range(len(form) - 1, _SHORTEST - 1, -1) if "…" in said else ():
-                said = said.replace(form[:end] + "…", "***…")
+    for form in _forms(secrets, len(said)):
+        said = said.replace(form, "***")
     return said
+
+
+def _withheld(said: Any, secrets: Iterable[str]) -> Any:
+    """Return an error's words without the *secrets* in them, whole or cut by our ellipsis."""
+    if isinstance(said, str) and "…" in said:
+        *cut, rest = said.split("…")
+        for form in _forms(secrets, QUOTED):
+            cut = [_without_end(words, form) for words in cut]
+        said = "…".join([*cut, rest])
+    return without(said, secrets)
+
+
+def _without_end(words: str, form: str) -> str:
+    """Return *words* without an end that *form* begins with; a quotation holds no longer one."""
+    start = form[:_SHORTEST]
+    at = words.find(start, max(0, len(words) - QUOTED))
+    while at >= 0 and not form.startswith(words[at:]):
+        at = words.find(start, at + 1)
+    return words if at < 0 else words[:at] + "***"
+
+
+def _forms(secrets: Iterable[str], length: int) -> list[str]:
+    """Return how the *secrets* are written, the longest first: one may begin with another.
+
+    Of a secret that is longer than *length*, the text's, no more is looked at
+    than shows that: a server may set cookies of any length.
+    """
+    known = {secret[: length + 1] for secret in secrets if len(secret) >= _SHORTEST}
+    written = (
+        (each, quote(each, safe=""), quote_plus(each), json.dumps(each)[1:-1]) for each in known
+    )
+    return sorted({form for forms in written for form in forms}, key=len, reverse=True)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -38,9 +39,10 @@ from c4ai_clients import (
 )
 from c4ai_clients.batch import run_batch
 from c4ai_clients.emulator import Emulator
+from c4ai_clients.errors import quote as quoted
 from c4ai_clients.prompts import Asked
 from c4ai_clients.records import of_error
-from c4ai_clients.secret import Secret
+from c4ai_clients.secret import Secret, withhold, without
 
 NAMES = ("c4ai-command", "h2o", "autonomous", "qwen")
 CLIENTS = dict(zip(NAMES, (C4AICommand, H2O, AutonomousAI, Qwen), strict=True))
@@ -288,6 +290,45 @@ def test_failure__shows_no_secret(
 
     assert [] == found
     assert threading.active_count() < 20
+
+
+# How a refusal begins, and after how many bytes our quotation of it ends.
+QUOTED: dict[str, tuple[bytes, bytes, int]] = {
+    "no stream": (peers.http(b"", "Content-Type: text/plain"), b"", 299),
+    "no stream, longer": (peers.http(b"", "Content-Type: text/plain"), b"", 300),
+    "an event": (peers.http(b"", "Content-Type: text/event-stream"), b"data: ", 299),
+    "a refusal": (peers.http(b"", status="401 No"), b".", 299),
+    "control characters": (peers.http(b"", status="401 No"), b"." + b"\0" * 1100, 1200),
+}
+
+
+@pytest.mark.parametrize("kind", QUOTED)
+def test_quotation__that_ends_within_a_secret(kind: str) -> None:
+    """Where we cut what a server says back, no beginning of a secret is left."""
+    head, start, end = QUOTED[kind]
+    head = head.replace(b"Content-Length: 0\r\n", b"")
+    for shown in range(6, len(KEY) + 1):
+        body = start.ljust(end - shown, b"x") + KEY.encode() + b"y" * 1_100_000
+        with peers.listening(peers.answering(head + body)) as at:
+            with AutonomousAI(f"http://{at}", api_key=KEY, retry=RetryPolicy.none()) as client:
+                error = error_of(client, "Hi")
+        assert KEY[:6] not in f"{error} {getattr(error, 'body', '')}"
+
+
+def test_secret__that_is_long_is_looked_for_in_proportion() -> None:
+    """A cookie of 64 KB, which a server may have set, does not hold up its error."""
+    cookie = "\\".join(["s3cret-"] * (1 << 13))
+    error = C4AIError(f"the server says {quoted(cookie[:1000])}; ask less, with Timeout(first=…)")
+    began = time.process_time()
+    withhold(error, [cookie, cookie[1:], "s3cret-"])
+
+    assert time.process_time() - began < 0.2
+    assert "the server says ***…; ask less, with Timeout(first=…)" == str(error)
+
+
+def test_secret__that_begins_with_another_is_taken_out_whole() -> None:
+    """Of two secrets, one of which the other begins with, nothing is left of the longer."""
+    assert "key: ***" == without(f"key: {KEY}", [KEY[:8], KEY])
 
 
 VERBS: dict[str, Callable[[Any], object]] = {
