@@ -13,6 +13,7 @@ Rules that this file keeps:
    last holds, as in JavaScript; NaN and the infinities are null, as JavaScript
    writes them; a lone surrogate stays. Nesting beyond ``DEPTH``, bytes that are
    no UTF-8 and an integer longer than Python reads (4,300 digits) are refused.
+   So are more than ``VALUES`` in a long text: five bytes may take 250 of memory.
    1e999 is read as infinity, so a number is taken by :func:`count` or
    :func:`seconds`, and a text by :func:`string`, which pass over any other type.
 """
@@ -38,9 +39,15 @@ if not hasattr(sseclient.SSEClient, "events"):
 
 LIMIT = 1 << 20
 DEPTH = 200
+VALUES = 100_000  # keys counted too
 # No shorter text can be nested deeper; nor can one up to _LONG without lists.
 _SHALLOW = 2 * DEPTH
 _LONG = 5 * DEPTH
+# What a text up to here holds takes no more memory than VALUES do.
+_ROOMY = 1 << 18
+_MARKS = b",:[{"
+_NO_MARKS = bytes(set(range(256)).difference(_MARKS))
+_BEHIND_STRING = re.compile(rb'(?:"[^"]*"?)?([^"]*)')
 _HEAD = 300
 # sseclient-py adds line to line, which costs the square of their number.
 _LINES = 32
@@ -123,7 +130,7 @@ def _records(block: bytes, limit: int) -> Iterator[dict[str, Any]]:
     for line in text.split("\n"):
         if not line:
             continue
-        if (value := _object_in(line, 0)) is not None:
+        if len(line) <= _ROOMY and (value := _object_in(line, 0)) is not None:
             yield value
         elif not line.isspace():
             yield loads(line)
@@ -135,7 +142,7 @@ def _object_in(text: str, at: int) -> dict[str, Any] | None:
     """Return the JSON object that *text* is from *at* on.
 
     None of all that :func:`loads` would refuse, and of some that it takes: with
-    spaces around.
+    spaces around. *text* is short enough to hold any number of values.
     """
     try:
         value, end = _scan(text, at)
@@ -164,8 +171,11 @@ def parsed(raw: bytes | str) -> Any:
     """Read one JSON value of any type.
 
     Raises:
-        ProtocolError: It is none, or nested too deeply; the text quotes its beginning.
+        ProtocolError: It is none, nested too deeply, or holds too many values;
+            the text quotes its beginning.
     """
+    if len(raw) > _ROOMY and _is_crowded(raw):
+        raise ProtocolError(f"expected JSON, got more than {VALUES:,} values: {quote(raw)}")
     try:
         text = (raw if isinstance(raw, str) else raw.decode("utf-8")).strip(" \t\r\n")
         value, end = _scan(text, 0)
@@ -182,6 +192,30 @@ def parsed(raw: bytes | str) -> Any:
 
 # What raw_decode calls; it says by StopIteration where no value begins.
 _scan = make_scanner(json.JSONDecoder(parse_constant=lambda name: None))  # type: ignore[arg-type]
+
+
+def _is_crowded(raw: bytes | str) -> bool:
+    """Tell whether there are more than ``VALUES``; before all but the first stands a mark.
+
+    Most texts show that they hold fewer by their marks in and outside of strings.
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    if len(data.translate(None, _NO_MARKS)) <= VALUES:
+        return False
+    return outside_strings(data, _MARKS) > VALUES
+
+
+def outside_strings(raw: bytes, marks: bytes) -> int:
+    """Return how many of *marks* stand outside of the strings of JSON, which may be cut.
+
+    In passes that each find one thing, since one pattern for a string with its
+    escapes keeps a state for each character (measured: 120 times its size).
+    """
+    unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    unwanted = bytes(set(range(256)) - {*marks, *b'"'})
+    # Without its text, a string that has none of the marks in it is two quotes.
+    bare = unescaped.translate(None, unwanted).replace(b'""', b"")
+    return sum(len(found[1]) for found in _BEHIND_STRING.finditer(bare))
 
 
 def _may_be_deep(text: str) -> bool:
@@ -209,22 +243,6 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def outside_strings(raw: bytes, marks: bytes) -> int:
-    """Return how many of *marks* stand outside of the strings of JSON, which may be cut.
-
-    In passes that each find one thing, since one pattern for a string with its
-    escapes keeps a state for each character (measured: 120 times its size).
-    """
-    unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    unwanted = bytes(set(range(256)) - {*marks, *b'"'})
-    # Without its text, a string that has none of the marks in it is two quotes.
-    bare = unescaped.translate(None, unwanted).replace(b'""', b"")
-    return sum(len(found[1]) for found in _BEHIND_STRING.finditer(bare))
-
-
-_BEHIND_STRING = re.compile(rb'(?:"[^"]*"?)?([^"]*)')
 
 
 def string(value: object) -> str:
@@ -289,7 +307,7 @@ def _events(chunks: Iterable[bytes], limit: int, *, objects: bool) -> Iterator[A
             at = 6 if frame[:6] == "data: " else 5 if frame[:5] == "data:" else 0
             if at and "\n" not in frame:
                 dispatched = True
-                value = _object_in(frame, at) if objects else None
+                value = _object_in(frame, at) if objects and len(frame) <= _ROOMY else None
                 yield (frame[at:], "message") if value is None else value
             elif frame := frame.strip("\n"):
                 for event in _read_by_sseclient(frame.encode("utf-8").split(b"\n")):

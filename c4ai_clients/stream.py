@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reply", "Stream", "Timing", "Turn"]
 
-_KEPT = (Reasoning, Title, Usage, Sources, File, ToolCall)
+_KEPT = (Reasoning, Sources, File, ToolCall)
 _TAIL_OF_FOR = 0.3
 _TAIL_OF_EVENTS = 5.0
 
@@ -197,6 +197,8 @@ class Stream:
         self._said = turn.said
         self._ahead: deque[Event] = deque()
         self._seen: list[Event] = []
+        self._title: Title | None = None
+        self._usage: Usage | None = None
         self._finish = Finish()
         self._started = self._first = self._ended = 0.0
 
@@ -334,6 +336,10 @@ class Stream:
             self._said.add(event.text)
         elif isinstance(event, _KEPT):
             self._seen.append(event)
+        elif isinstance(event, Title):  # of these the last holds, and a server may send many
+            self._title = event
+        elif isinstance(event, Usage):
+            self._usage = event
         return event
 
     def _finished(self, finish: Finish) -> Event:
@@ -414,16 +420,14 @@ class Stream:
     def _reply(self) -> Reply:
         text, rewritten = self._whole(self.text)
         seen = self._seen
-        titles = [event.title for event in seen if isinstance(event, Title)]
-        usages = [event for event in seen if isinstance(event, Usage)]
         return Reply(
             text=text,
             rewritten=rewritten,
             reasoning="".join(event.text for event in seen if isinstance(event, Reasoning)),
-            title=titles[-1] if titles else None,
+            title=None if self._title is None else self._title.title,
             finish_reason=self._finish.reason,
             model=self._turn.model,
-            usage=usages[-1] if usages else None,
+            usage=self._usage,
             sources=[
                 page for event in seen if isinstance(event, Sources) for page in event.sources
             ],

@@ -7,6 +7,7 @@ import math
 import re
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from c4ai_clients import AutonomousAI
 from c4ai_clients.decoding import (
     DEPTH,
     LIMIT,
+    VALUES,
     Halves,
     count,
     jsonl,
@@ -543,6 +545,60 @@ def test_outside_strings__as_read_letter_by_letter(parts: list[str], cut: bool) 
         escaped = letter == "\\" and not escaped
 
     assert found == outside_strings(text.encode(), b",[{")
+
+
+def read_and_measured(raw: bytes) -> tuple[object, int]:
+    """Return what a text is read as, or the error's text, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        value = parsed(raw)
+    except ProtocolError as error:
+        value = str(error)
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return value, peak
+
+
+NESTED = '{"":' * 180 + "0" + "}" * 180 + ","
+UNITS = {"[],": 2, "{},": 2, '{"":0},': 3, '{"":[]},': 4, '"ab",': 1, "1.5,": 1, NESTED: 361}
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit[:7])
+def test_parsed__takes_little_memory(unit: str) -> None:
+    """What is read, however long it is, has no more values than 16 MB hold; more are refused."""
+    fits, marks = (1 << 18) // len(unit) - 1, UNITS[unit]
+    roomy = max(fits, VALUES // marks - 2)
+    for times in (fits, roomy):
+        value, peak = read_and_measured(f"[{unit * times}0]".encode())
+        assert isinstance(value, list)
+        assert times + 1 == len(value)
+        assert peak < 16_000_000
+    raw = f"[{unit * (roomy + 400_000 // marks)}0]".encode()
+    value, peak = read_and_measured(raw)
+
+    assert f"expected JSON, got more than {VALUES:,} values: {raw[:9].decode()}" in str(value)
+    assert peak < 4 * len(raw)
+
+
+def test_parsed__marks_in_strings_are_no_values() -> None:
+    """A long text is read, however many commas, brackets and quotes it has in it."""
+    words = 'so, he said: "[{\\", ' * 50_000
+
+    assert [words, {"a": words}] == parsed(json.dumps([words, {"a": words}]))
+    assert [{"a": words}] == list(jsonl([json.dumps({"a": words}).encode()], limit=8 << 20))
+
+
+@pytest.mark.parametrize("read", [jsonl, sse_objects])
+def test_records__with_too_many_values(read: Callable[[list[bytes]], Iterator[Any]]) -> None:
+    """A record with too many values is not read, and those before it are."""
+    crowded = b'{"a":[%b0]}' % (b"1," * 200_000)
+    start, end = (b"", b"\n") if read is jsonl else (b"data: ", b"\n\n")
+    records = read([start + b'{"b":1}' + end + start + crowded + end])
+
+    assert {"b": 1} == next(records)
+    with pytest.raises(ProtocolError, match=f"more than {VALUES:,} values"):
+        loads(next(records)[0])
 
 
 @pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20])

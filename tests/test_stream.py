@@ -70,6 +70,24 @@ def test_stream__one_cursor() -> None:
     assert "abc" == stream.reply().text
 
 
+def test_stream__keeps_the_last_title_and_usage_alone() -> None:
+    """Of titles and usages the last holds, and the others are not kept."""
+
+    def tell(turn: Turn) -> Iterator[Event]:
+        for number in range(1000):
+            yield Usage(number)
+            yield Title(f"{number}")
+        yield Finish()
+
+    stream = stream_of()
+    stream._open = tell
+    reply = stream.reply()
+    kept = sum(type(thing) in (Title, Usage) for thing in gc.get_objects())
+
+    assert ("999", Usage(999)) == (reply.title, reply.usage)
+    assert kept < 10
+
+
 def test_stream__nothing_happens_before_the_first_next() -> None:
     """Making a stream does nothing at all."""
     touched: list[int] = []
