@@ -4,7 +4,7 @@ Rules that this file keeps:
 
 1. What is secret is not written: of the request's headers those that are known
    to be plain, of cookies their names; and wherever else a secret of the
-   request stands, ``***``.
+   request stands, or a cookie that its answer sets, ``***``.
 2. An exchange is written when it has ended, as one line; see
    :mod:`c4ai_clients.emulator.replay` for what stands in it.
 """
@@ -24,14 +24,14 @@ from urllib.parse import urlsplit
 
 from .emulator.replay import replay
 from .errors import UsageError
-from .secret import PLAIN_HEADERS, without
+from .secret import is_plain, without
 
 if TYPE_CHECKING:
     from .client import ChatClient
 
 __all__ = ["record", "replay"]
 
-_COOKIE = re.compile(r"^([^=;]*)=[^;]*")
+_COOKIE = re.compile(r"^([^=;]*)=([^;]*)")
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ class _Recorder:
             "method": prepared.method,
             "path": prepared.path_url,
             "request_headers": {
-                name: value for name, value in prepared.headers.items() if _is_plain(name)
+                name: value for name, value in prepared.headers.items() if is_plain(name)
             },
             "request_body": _bytes(prepared.body),
             "status": response.status_code,
@@ -104,7 +104,8 @@ class _Recorder:
                 [name, _plain(name.lower(), value, server)] for name, value in said.headers.items()
             ],
         }
-        body = _Body(said, self._began, lambda ended: self._write(ended, row, list(secrets)))
+        secrets = [*secrets, *_cookies(said.headers)]
+        body = _Body(said, self._began, lambda ended: self._write(ended, row, secrets))
         with self._lock:
             if self._over:  # another thread's, which asked just before the end
                 return
@@ -176,15 +177,17 @@ class _Body:
             self._tell(self)
 
 
-def _is_plain(header: str) -> bool:
-    return header.lower() in PLAIN_HEADERS
-
-
 def _plain(header: str, value: str, server: str) -> str:
     """Return a header's value without a cookie's own, and without the server's name."""
     if header == "set-cookie":
         return _COOKIE.sub(r"\1=***", value)
     return value.removeprefix(server) if header == "location" else value
+
+
+def _cookies(headers: Any) -> list[str]:
+    """Return the values of the cookies that an answer sets."""
+    found = (_COOKIE.match(line) for name, line in headers.items() if name.lower() == "set-cookie")
+    return [pair[2].strip() for pair in found if pair]
 
 
 def _milliseconds(began: float) -> float:

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 from .errors import QUOTED, StatusError
 
-__all__ = ["PLAIN_HEADERS", "Secret", "hidden", "withhold", "without"]
+__all__ = ["PLAIN_HEADERS", "Secret", "hidden", "is_plain", "withhold", "without"]
 
 # What says nothing secret by its standard meaning; any other header may.
 PLAIN_HEADERS = frozenset(
@@ -44,6 +44,11 @@ def hidden(value: _Value) -> _Value:
     elif isinstance(value, tuple):
         made = tuple(map(hidden, value))
     return made  # type: ignore[no-any-return]
+
+
+def is_plain(header: str) -> bool:
+    """Tell whether a header says nothing secret."""
+    return header.lower() in PLAIN_HEADERS
 
 
 def withhold(error: BaseException, secrets: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import stat
 from pathlib import Path
 
+import peers
 import pytest
 
 from c4ai_clients import (
@@ -181,6 +182,24 @@ def test_record__holds_nothing_secret(tmp_path: Path) -> None:
             assert secret not in text
             assert secret not in bodies
     assert "***" in bodies
+
+
+def test_record__holds_no_cookie_that_its_answer_sets(tmp_path: Path) -> None:
+    """Where an answer says a cookie that it sets itself, that is not written either."""
+    path, cookies = tmp_path / "talk.jsonl", ("biscuit-4567", "w4fer=8901")
+    said = f'data: {{"choices": [{{"delta": {{"content": "{cookies}"}}}}]}}\n\ndata: [DONE]\n\n'
+    sets = [f"Set-Cookie: c{at}= {value} ; Path=/" for at, value in enumerate(cookies)]
+    answer = peers.http(said.encode(), "Content-Type: text/event-stream", *sets)
+    with peers.listening(peers.answering(answer)) as at, AutonomousAI(f"http://{at}") as client:
+        with record(client, path):
+            assert str(cookies) == client.chat("Hi").text
+    row = json.loads(path.read_text())
+    body = b"".join(base64.b64decode(chunk) for _, chunk in row["chunks"]).decode()
+
+    assert said.replace(cookies[0], "***").replace(cookies[1], "***") == body
+    assert ["c0=***; Path=/", "c1=***; Path=/"] == [
+        value for name, value in row["response_headers"] if name == "Set-Cookie"
+    ]
 
 
 def test_record__refuses(tmp_path: Path) -> None:
