@@ -106,6 +106,7 @@ def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     reader.validateLink = _is_link
     reader.inline.ruler.before("escape", "math", _math)
+    reader.core.ruler.push("nowhere", _nowhere)
     reader.add_render_rule("image", _image)
     return reader
 
@@ -123,6 +124,17 @@ def _math(state: Any, silent: bool) -> bool:
         state.push("text", "", 0).content = found[0]
     state.pos = found.end()
     return True
+
+
+def _nowhere(state: Any) -> None:
+    """Leave of a link without a URL, which the reader takes for one, what it is called."""
+    for block in state.tokens:
+        hidden = False  # no link stands in another
+        for token in block.children or ():
+            if token.type == "link_open":
+                hidden = not _is_link(str(token.attrs["href"]))
+            if token.type in ("link_open", "link_close"):
+                token.hidden = hidden
 
 
 def _image(_: Any, tokens: Any, at: int, options: Any, env: Any) -> str:

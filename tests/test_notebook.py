@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -328,6 +329,15 @@ def test_markup__leaves_formulas_to_the_front_end() -> None:
 
     assert said in _Tags(markup.html(said)).text
     assert "<em>not</em>" in markup.html("$5 and *not* $10")
+
+
+def test_markup__a_link_to_nowhere_is_none() -> None:
+    """What has no URL, or another kind of one, is no link; a link beside it is."""
+    html = markup.html("[*here*]() ![pic]() [a](http://b) [c](data:d)\n\n- [e]( )")
+
+    assert ["http://b"] == re.findall('<a href="([^"]*)"', html)
+    assert 1 == html.count("</a>")
+    assert "<em>here</em> pic" in html
 
 
 def test_markup__of_hostile_length_ends_soon() -> None:
