@@ -37,7 +37,10 @@ __all__ = [
 ]
 
 QUOTED = 300
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# With what turns the direction of writing, and so would reorder our own words behind it.
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+"
+)
 _LOOKED_AT = 4 * QUOTED  # control characters may stand in between
 _JSON = json.JSONEncoder(ensure_ascii=False)
 

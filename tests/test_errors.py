@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 import c4ai_clients
-from c4ai_clients import errors
+from c4ai_clients import errors, markup
 from c4ai_clients.errors import C4AIError, quote
 
 ALL = [getattr(errors, name) for name in errors.__all__]
@@ -68,3 +68,22 @@ def test_quote__one_short_line_without_control_characters() -> None:
     assert len(quoted) <= 300
     assert quoted.isprintable()
     assert quoted.startswith("[31mred")
+
+
+def test_error__no_word_of_a_stranger_turns_ours() -> None:
+    """What turns the direction of writing stands in no error text; an answer keeps its own."""
+    turns = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    for mark in turns:
+        assert "denied txt.exe" == quote(f"denied{mark}txt.exe".encode())
+        assert "denied txt.exe; try again" == str(C4AIError(f"denied{mark}txt.exe; try again"))
+
+    assert f"שלום{turns}" == markup.clean(f"שלום{turns}")
+
+
+def test_quote__says_where_it_is_cut() -> None:
+    """An ellipsis stands for whatever is left out, and for nothing else; half a letter is not."""
+    assert "x" * 300 == quote("x" * 300) == quote(b" " * 2000 + b"x" * 300)
+    assert "x" * 299 + "…" == quote("x" * 301) == quote("x" * 300, more=True)
+    assert ". a…" == quote(b"." + b"\0" * 1198 + b"a" + b"b")
+    assert "é…" == quote("éé".encode()[:3], more=True)
+    assert "[" + "0, " * 99 + "0…" == quote([0] * 1_000_000)
