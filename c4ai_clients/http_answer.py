@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import urllib3
 from .clocks import Call, Clocked
 from .connections import Line
 from .decoding import parsed
-from .errors import IncompleteReplyError, ProtocolError, UsageError, quote
+from .errors import IncompleteReplyError, ProtocolError, TimedOutError, UsageError, quote
 from .failures import translated
 
 __all__ = ["JSON_LIMIT", "Answer"]
@@ -21,6 +20,7 @@ JSON_LIMIT = 4 << 20
 
 _PIECE = 1 << 16
 _ERROR_LIMIT = 1 << 16
+_PATIENCE = 1.0
 _ENCODINGS = {*urllib3.HTTPResponse.CONTENT_DECODERS, "identity", ""}
 
 
@@ -125,13 +125,29 @@ class Answer:
         return parsed(body) if body else None
 
     def beginning(self) -> bytes:
-        """Return what can be read of the body's beginning, for an error's text."""
+        """Return what can be read of the body's beginning, for an error's text.
+
+        It is not waited for longer than a second, since the status says enough.
+
+        Raises:
+            TimedOutError: ``total`` ran out.
+        """
         body = bytearray()
-        with contextlib.suppress(IncompleteReplyError, ProtocolError):
+        call = self._call
+        kind, left = call._kind, call._left
+        call._watch("rest", _PATIENCE if left is None else min(left, _PATIENCE))
+        try:
             for chunk in self.chunks():
                 body += chunk
                 if len(body) >= _ERROR_LIMIT:
                     break
+        except (IncompleteReplyError, ProtocolError):
+            pass
+        except TimedOutError as error:
+            if error.kind == "total":
+                raise
+        finally:
+            call._watch(kind, left)
         return bytes(body[:_ERROR_LIMIT])
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ from c4ai_clients import (
     Timeout,
     UsageError,
     clocks,
+    http_answer,
 )
 from c4ai_clients.emulator import Answer, Emulator
 
@@ -324,6 +325,59 @@ def test_clock__a_slow_reader_uses_up_no_clock() -> None:
             time.sleep(0.4)
 
     assert ["a", "b", "c"] == pieces
+
+
+REFUSED = b"HTTP/1.1 401 No\r\n\r\nwrong "
+DRIPS: dict[str, Callable[[socket.socket], object]] = {
+    "silent": peers.wait_for_end,
+    "dripping": lambda connection: [
+        (time.sleep(0.01), connection.sendall(b"key ")) for _ in range(300)
+    ],
+}
+
+
+@pytest.mark.parametrize("drips", DRIPS)
+def test_clock__a_refusal_that_does_not_end_is_one(
+    drips: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the words of a refusal those count that come soon; total ends the wait at once."""
+    monkeypatch.setattr(http_answer, "_PATIENCE", 0.1)
+
+    def handle(connection: socket.socket) -> None:
+        peers.read_request(connection)
+        connection.sendall(REFUSED)
+        DRIPS[drips](connection)
+
+    with peers.listening(handle) as address:
+        start = time.monotonic()
+        with client_of(address) as client, pytest.raises(AuthError, match="wrong") as caught:
+            client.models()
+        assert 401 == caught.value.status
+        with client_of(address, timeout=Timeout(total=0.05)) as client:
+            with pytest.raises(TimedOutError) as ended:
+                client.models()
+
+    assert "total" == ended.value.kind
+    assert time.monotonic() - start < 2
+
+
+def test_cancel__of_a_refusal_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cancel() ends the wait for a refusal's words."""
+    monkeypatch.setattr(http_answer, "_PATIENCE", 20.0)
+
+    def handle(connection: socket.socket) -> None:
+        peers.read_request(connection)
+        connection.sendall(REFUSED)
+        threading.Timer(0.1, stream.cancel).start()
+        peers.wait_for_end(connection)
+
+    with peers.listening(handle) as address, client_of(address) as client:
+        stream = client.stream("Hi")
+        start = time.monotonic()
+        with pytest.raises(CancelledError):
+            next(stream)
+
+    assert time.monotonic() - start < 2
 
 
 HOLD: dict[str, Callable[[socket.socket], None]] = {
