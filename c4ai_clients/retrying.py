@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 
 from .clocks import Call
 from .errors import (
@@ -137,48 +137,81 @@ def run(
     except C4AIError as error:
         if not repeatable(error, preparing=preparing):
             raise
-        failed = [error]
-    theirs: tenacity.BaseRetrying
-    if retry is None or isinstance(retry, RetryPolicy):
-        policy = retry or RetryPolicy()
-        theirs = policy.retrying()
-    else:
-        policy, theirs = RetryPolicy(), retry
+        again = _Again(error, began, attempt, retry, call, preparing=preparing, hold=hold)
+    return again.run()
 
-    def wait(state: Any) -> float:
+
+class _Again(Generic[_Result]):
+    """The tries after a first one that failed, and what tenacity asks between them."""
+
+    def __init__(
+        self,
+        error: C4AIError,
+        began: float,
+        attempt: Callable[[], _Result],
+        retry: RetryLike,
+        call: Call,
+        *,
+        preparing: bool,
+        hold: Callable[[float], None],
+    ) -> None:
+        self._first: C4AIError | None = error
+        self._began = began
+        self._attempt = attempt
+        self._call = call
+        self._preparing = preparing
+        self._hold = hold
+        self._theirs: tenacity.BaseRetrying
+        if retry is None or isinstance(retry, RetryPolicy):
+            self._policy = retry or RetryPolicy()
+            self._theirs = self._policy.retrying()
+        else:
+            self._policy, self._theirs = RetryPolicy(), retry
+
+    def run(self) -> _Result:
+        """Return what the first try returns that succeeds, or raise the last one's error."""
+        retrying = self._theirs.copy(
+            before=self._begin,
+            wait=self._wait,
+            retry=self._may_pass,
+            before_sleep=self._announce,
+            sleep=self._call.sleep,
+            reraise=True,
+        )
+        return retrying(self._try)
+
+    def _try(self) -> _Result:
+        """Fail as the first try did, so that tenacity knows of it, and then try."""
+        first, self._first = self._first, None
+        if first is not None:
+            raise first
+        return self._attempt()
+
+    def _begin(self, state: Any) -> None:
+        """Count the time from the first try, which was made before there was a state."""
+        state.start_time = self._began
+
+    def _may_pass(self, state: Any) -> bool:
         error = state.outcome.exception()
-        seconds = float(theirs.wait(state))
+        if error is None or not repeatable(error, preparing=self._preparing):
+            return False
+        asked = getattr(error, "retry_after", None)
+        return asked is None or asked <= self._policy.retry_after_max
+
+    def _wait(self, state: Any) -> float:
+        error = state.outcome.exception()
+        seconds = float(self._theirs.wait(state))
         if isinstance(error, StatusError):
             if error.retry_after is not None:
                 seconds = max(seconds, error.retry_after)
             elif isinstance(error, RateLimitError):
-                seconds = max(seconds, policy.wait_unsaid)
+                seconds = max(seconds, self._policy.wait_unsaid)
         return seconds
 
-    def again(state: Any) -> bool:
-        error = state.outcome.exception()
-        if error is None or not repeatable(error, preparing=preparing):
-            return False
-        asked = getattr(error, "retry_after", None)
-        return asked is None or asked <= policy.retry_after_max
-
-    def announce(state: Any) -> None:
+    def _announce(self, state: Any) -> None:
         error, seconds = state.outcome.exception(), state.upcoming_sleep
         _logger.info("waiting %.1f s, then trying again: %s", seconds, error)
         if isinstance(error, RateLimitError):
-            hold(seconds)
-        if policy.on_wait is not None:
-            policy.on_wait(seconds, error)
-
-    def begin(state: Any) -> None:
-        state.start_time = began  # of the attempt that was made before there was a state
-
-    def attempted() -> _Result:
-        if failed:
-            raise failed.pop()
-        return attempt()
-
-    retrying = theirs.copy(
-        before=begin, wait=wait, retry=again, before_sleep=announce, sleep=call.sleep, reraise=True
-    )
-    return retrying(attempted)
+            self._hold(seconds)
+        if self._policy.on_wait is not None:
+            self._policy.on_wait(seconds, error)
