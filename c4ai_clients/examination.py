@@ -139,7 +139,7 @@ class Examination:
         try:
             client, found = self._found(url)
         except Failed as failed:
-            self.checks.append(Check(failed.name, False, failed.saw, failed.remedy))
+            self._note(failed.name, False, failed.saw, failed.remedy)
             tried = f". Tried: {', '.join(self.tried)}" if self.tried else ""
             error = failed.raises(f"{failed}{tried}", phase="connect", **failed.fields)
             error.__cause__ = failed.__cause__
@@ -274,60 +274,49 @@ class Examination:
 
     def _describe(self, client: type[ChatClient], found: Found) -> None:
         """Say what was found, check by check."""
-        add = self.checks.append
-        add(Check("connection", True, f"{self.url} answers"))
-        what = " ".join(
-            filter(None, [found.what, f"({quote(found.version)})" if found.version else ""])
-        )
+        self._note("connection", True, f"{self.url} answers")
+        what = f"{found.what} ({quote(found.version)})" if found.version else found.what
         if found.certain:
-            add(Check("kind", True, f"{what}; its client is {client.__name__}"))
+            self._note("kind", True, f"{what}; its client is {client.__name__}")
         else:
-            add(
-                Check(
-                    "kind",
-                    None,
-                    f"{what}, by its path; its client is {client.__name__}",
-                    "a guess: it tells nothing of itself. A question will show",
-                )
+            self._note(
+                "kind",
+                None,
+                f"{what}, by its path; its client is {client.__name__}",
+                "a guess: it tells nothing of itself. A question will show",
             )
         if found.problem is not None:
             saw, _, remedy = quote(str(found.problem.args[0])).partition(": ")
             raise Failed("chat", saw, remedy, type(found.problem)) from found.problem
         for line in found.chat:
-            add(Check("chat", True, quote(line)))
-        if found.login:
-            given = [n for n in ("auth", "cookies", "api_key") if self.settings.get(n)]
-            way = 'auth=("user", "password")' if issubclass(client, Gradio) else "cookies="
-            add(
-                Check(
-                    "login",
-                    None,
-                    "wants a login"
-                    + (f"; {given[0]} is given, and was not tried" if given else ""),
-                    ""
-                    if given
-                    else f"give {way}, that of a session in a browser"
-                    if way == "cookies="
-                    else f"give {way}",
-                )
-            )
-        elif found.login is False:
-            add(Check("login", True, "wants no login"))
+            self._note("chat", True, quote(line))
+        if found.login is not None:
+            self._note_login(client, found.login)
         if found.terms:
-            add(
-                Check(
-                    "terms",
-                    None,
-                    "wants its terms accepted",
-                    f"read them at {self.url}: the client accepts them with the first question",
-                )
-            )
+            remedy = f"read them at {self.url}: the client accepts them with the first question"
+            self._note("terms", None, "wants its terms accepted", remedy)
         elif found.terms is False:
-            add(Check("terms", True, "wants no terms accepted"))
+            self._note("terms", True, "wants no terms accepted")
         if found.models:
             some = ", ".join(map(quote, found.models[:_SHOWN]))
             more = f" and {len(found.models) - _SHOWN} more" if found.models[_SHOWN:] else ""
-            add(Check("models", True, f"{some}{more}"))
+            self._note("models", True, f"{some}{more}")
+
+    def _note_login(self, client: type[ChatClient], wanted: bool) -> None:
+        """Say whether a login is wanted, and how to give one where none is given."""
+        given = [name for name in ("auth", "cookies", "api_key") if self.settings.get(name)]
+        if not wanted:
+            self._note("login", True, "wants no login")
+        elif given:
+            self._note("login", None, f"wants a login; {given[0]} is given, and was not tried")
+        elif issubclass(client, Gradio):
+            self._note("login", None, "wants a login", 'give auth=("user", "password")')
+        else:
+            remedy = "give cookies=, that of a session in a browser"
+            self._note("login", None, "wants a login", remedy)
+
+    def _note(self, name: str, ok: bool | None, saw: str, remedy: str = "") -> None:
+        self.checks.append(Check(name, ok, saw, remedy))
 
 
 def _page(site: Site) -> tuple[Seen | None, C4AIError]:
