@@ -409,6 +409,11 @@ def _too_long(what: str, limit: int, start: bytes) -> ProtocolError:
     return ProtocolError(f"{what} is longer than {limit:,} bytes; it begins: {begins}")
 
 
+def paired(text: str) -> str:
+    """Return *text* with the two halves of a character made one; a lone half stays."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
 class Halves:
     """Joins the two halves of a character that came in two pieces.
 
@@ -424,11 +429,7 @@ class Halves:
         if text.isascii() and not self._half:
             return text
         if self._half:
-            text = (
-                (self._half + text)
-                .encode("utf-16-le", "surrogatepass")
-                .decode("utf-16-le", "surrogatepass")
-            )
+            text = paired(self._half + text)
             self._half = ""
         if "\ud800" <= text[-1:] <= "\udbff":
             self._half = text[-1]

@@ -27,6 +27,7 @@ from c4ai_clients.decoding import (
     jsonl,
     loads,
     outside_strings,
+    paired,
     parsed,
     seconds,
     sse,
@@ -627,6 +628,11 @@ def test_halves__any_cut(text: str) -> None:
     )
 
     assert text == joined + halves.rest()
+
+
+def test_paired__makes_one_of_two_halves() -> None:
+    """Two halves are one character, wherever they stand, and a lone half stays one."""
+    assert "a 😀 b\ude00 \ud83d" == paired("a \ud83d\ude00 b\ude00 \ud83d")
 
 
 def test_halves__a_lone_half_is_kept() -> None:
