@@ -91,19 +91,24 @@ def _withheld(said: Any, secrets: Iterable[str]) -> Any:
     """Return an error's words without the *secrets* in them, whole or cut by our ellipsis."""
     if isinstance(said, str) and "…" in said:
         *cut, rest = said.split("…")
-        for form in _forms(secrets, QUOTED):
-            cut = [_without_end(words, form) for words in cut]
+        forms = _forms(secrets, QUOTED)
+        for number, words in enumerate(cut):
+            at = min((_begins(words, form) for form in forms), default=len(words))
+            cut[number] = words if at == len(words) else words[:at] + "***"
         said = "…".join([*cut, rest])
     return without(said, secrets)
 
 
-def _without_end(words: str, form: str) -> str:
-    """Return *words* without an end that *form* begins with; a quotation holds no longer one."""
+def _begins(words: str, form: str) -> int:
+    """Return where *words* go over into a beginning of *form*; their length if they do not.
+
+    No more of them is looked at than a quotation has, since that is what we cut.
+    """
     start = form[:_SHORTEST]
     at = words.find(start, max(0, len(words) - QUOTED))
     while at >= 0 and not form.startswith(words[at:]):
         at = words.find(start, at + 1)
-    return words if at < 0 else words[:at] + "***"
+    return len(words) if at < 0 else at
 
 
 def _forms(secrets: Iterable[str], length: int) -> list[str]:
