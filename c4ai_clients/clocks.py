@@ -21,7 +21,7 @@ import io
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from time import monotonic
 from typing import Any, Union
@@ -157,6 +157,16 @@ class Call:
     def _watch(self, kind: str, left: float | None) -> None:
         self._kind, self._left = kind, left
 
+    @contextlib.contextmanager
+    def briefly(self, seconds: float) -> Iterator[None]:
+        """Allow *seconds* within the block, and no more than the clock that runs would."""
+        kind, left = self._kind, self._left
+        self._watch("rest", seconds if left is None else min(left, seconds))
+        try:
+            yield
+        finally:
+            self._watch(kind, left)
+
     def before_wait(self) -> float | None:
         """Return how long the next wait may last; None is no limit.
 
@@ -180,6 +190,18 @@ class Call:
         if left is not None and left <= 0:
             raise self.timed_out()
         return left
+
+    def check(self) -> None:
+        """Refuse to go on where nobody waits any more; for work that waits for nothing.
+
+        Raises:
+            CancelledError: The turn was cancelled.
+            TimedOutError: ``total`` ran out.
+        """
+        if self.cancelled:
+            raise self.cancelled_error()
+        if self._end is not None and monotonic() >= self._end:
+            raise self.timed_out("total")
 
     def sending(self) -> float | None:
         """Return how long the next step of sending may take."""

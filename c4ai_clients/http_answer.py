@@ -133,21 +133,17 @@ class Answer:
             TimedOutError: ``total`` ran out.
         """
         body = bytearray()
-        call = self._call
-        kind, left = call._kind, call._left
-        call._watch("rest", _PATIENCE if left is None else min(left, _PATIENCE))
         try:
-            for chunk in self.chunks():
-                body += chunk
-                if len(body) >= _ERROR_LIMIT:
-                    break
+            with self._call.briefly(_PATIENCE):
+                for chunk in self.chunks():
+                    body += chunk
+                    if len(body) >= _ERROR_LIMIT:
+                        break
         except (IncompleteReplyError, ProtocolError):
             pass
         except TimedOutError as error:
             if error.kind == "total":
                 raise
-        finally:
-            call._watch(kind, left)
         return bytes(body[:_ERROR_LIMIT])
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["record", "replay"]
 
-_COOKIE = re.compile(r"^([^=;]*)=([^;]*)")
+_COOKIE = re.compile(r"^([^=;]*)=[^;]*")
 
 
 @contextlib.contextmanager
@@ -104,8 +104,8 @@ class _Recorder:
                 [name, _plain(name.lower(), value, server)] for name, value in said.headers.items()
             ],
         }
-        secrets = [*secrets, *_cookies(said.headers)]
-        body = _Body(said, self._began, lambda ended: self._write(ended, row, secrets))
+        withheld = list(secrets)
+        body = _Body(said, self._began, lambda ended: self._write(ended, row, withheld))
         with self._lock:
             if self._over:  # another thread's, which asked just before the end
                 return
@@ -182,12 +182,6 @@ def _plain(header: str, value: str, server: str) -> str:
     if header == "set-cookie":
         return _COOKIE.sub(r"\1=***", value)
     return value.removeprefix(server) if header == "location" else value
-
-
-def _cookies(headers: Any) -> list[str]:
-    """Return the values of the cookies that an answer sets."""
-    found = (_COOKIE.match(line) for name, line in headers.items() if name.lower() == "set-cookie")
-    return [pair[2].strip() for pair in found if pair]
 
 
 def _milliseconds(began: float) -> float:

@@ -22,6 +22,7 @@ from .errors import (
     IncompleteReplyError,
     RateLimitError,
     StatusError,
+    TimedOutError,
     UsageError,
     check_count,
 )
@@ -156,6 +157,7 @@ class _Again(Generic[_Result]):
         hold: Callable[[float], None],
     ) -> None:
         self._first: C4AIError | None = error
+        self._failed: C4AIError = error
         self._began = began
         self._attempt = attempt
         self._call = call
@@ -175,7 +177,7 @@ class _Again(Generic[_Result]):
             wait=self._wait,
             retry=self._may_pass,
             before_sleep=self._announce,
-            sleep=self._call.sleep,
+            sleep=self._sleep,
             reraise=True,
         )
         return retrying(self._try)
@@ -210,8 +212,17 @@ class _Again(Generic[_Result]):
 
     def _announce(self, state: Any) -> None:
         error, seconds = state.outcome.exception(), state.upcoming_sleep
+        self._failed = error
         _logger.info("waiting %.1f s, then trying again: %s", seconds, error)
         if isinstance(error, RateLimitError):
             self._hold(seconds)
         if self._policy.on_wait is not None:
             self._policy.on_wait(seconds, error)
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait; where the time does not suffice, tell what there was to wait for."""
+        try:
+            self._call.sleep(seconds)
+        except TimedOutError as error:
+            words = f"{error.args[0]}; the last try ended so: {self._failed}"
+            raise TimedOutError(words, kind=error.kind) from self._failed

@@ -33,7 +33,7 @@ from .connections import TimedAdapter
 from .errors import C4AIError, ProtocolError, UsageError, quote
 from .failures import page_error, seconds_until, status_error, translated, wants_login
 from .http_answer import JSON_LIMIT, Answer
-from .secret import PLAIN_HEADERS, Secret, hidden, withhold
+from .secret import Secret, hidden, is_plain, withhold
 
 __all__ = ["Settings", "Transport"]
 
@@ -281,16 +281,17 @@ class Transport:
         with translated():
             session = self._open_session()
             prepared = self._prepared(method, path, written, **how)
+        set_by_answers: list[str] = []
         call.withheld = lambda: [
             *_secrets(prepared, how.get("data")),
-            *(cookies or {}).values(),  # also those that this very answer sets
+            *set_by_answers,
             *self._withheld,
         ]
         if "Authorization" not in written:
             self._log_in(prepared)
         with translated():
             for _ in range(1 + _REDIRECTS):
-                answer = self._send(call, session, prepared)
+                answer = self._send(call, session, prepared, set_by_answers)
                 if cookies is not None:
                     _keep_cookies(answer, cookies)
                 onward = None if as_it_is else self._onward(prepared, answer)
@@ -328,7 +329,11 @@ class Transport:
             answer.close()
 
     def _send(
-        self, call: Call, session: requests.Session, prepared: requests.PreparedRequest
+        self,
+        call: Call,
+        session: requests.Session,
+        prepared: requests.PreparedRequest,
+        set_by_answers: list[str],
     ) -> Answer:
         call.sent()
         self._current.call = call
@@ -336,6 +341,7 @@ class Transport:
         # Not Session.send, which keeps cookies and looks at the environment each time.
         adapter = session.get_adapter(str(prepared.url))
         response = adapter.send(prepared, stream=True, **self._way)
+        set_by_answers += [value for _, value, _ in _set_cookies(response)]
         tap = self.tap  # once: a recording may end in another thread
         if tap is not None:
             tap(prepared, response, call.withheld())
@@ -547,7 +553,7 @@ def _secrets(prepared: requests.PreparedRequest, form: Any) -> Iterator[str]:
         text = value if isinstance(value, str) else value.decode("latin-1")
         if name.lower() == "cookie":
             yield from (Secret(pair.partition("=")[2] or pair) for pair in text.split("; "))
-        elif name.lower() not in PLAIN_HEADERS:
+        elif not is_plain(name):
             yield Secret(text.rpartition(" ")[2])  # behind "Bearer" or "Basic"
 
 
@@ -558,18 +564,23 @@ def _keep_cookies(answer: Answer, cookies: dict[str, str]) -> None:
     http, where a loopback server then loses the conversation at its second turn.
     They only ever go back to the server that they came from.
     """
-    headers = getattr(answer._response.raw, "headers", None)
+    for name, value, attributes in _set_cookies(answer._response):
+        if _is_over(attributes):
+            cookies.pop(name, None)
+        else:
+            cookies[name] = value
+
+
+def _set_cookies(response: requests.Response) -> Iterator[tuple[str, Secret, list[str]]]:
+    """Yield name, value and attributes of each cookie that an answer sets."""
+    headers = getattr(response.raw, "headers", None)
     if not isinstance(headers, urllib3.HTTPHeaderDict):
         return
     for line in headers.getlist("set-cookie"):
         pair, *attributes = line.split(";")
-        name, equals, value = pair.strip().partition("=")
-        if not equals or not name or not (name + value).isprintable():
-            continue
-        if _is_over(attributes):
-            cookies.pop(name, None)
-        else:
-            cookies[name] = Secret(value)
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if equals and name and (name + value).isprintable():
+            yield name, Secret(value), attributes
 
 
 def _is_over(attributes: list[str]) -> bool:

@@ -163,6 +163,21 @@ def test_run__total_ends_a_wait() -> None:
     assert time.monotonic() - start < 2
 
 
+def test_run__total_that_ends_a_wait_tells_what_for() -> None:
+    """Whoever reads that it took too long reads why it did."""
+
+    def attempt() -> None:
+        raise RateLimitError("the server answered 429", status=429)
+
+    with pytest.raises(
+        TimedOutError, match=r"not done within 0\.1 s.*the server answered 429"
+    ) as caught:
+        run(attempt, None, Call(Timeout(total=0.1)), preparing=True, hold=lambda seconds: None)
+
+    assert "total" == caught.value.kind
+    assert isinstance(caught.value.__cause__, RateLimitError)
+
+
 def test_run__cancel_ends_a_wait_at_once() -> None:
     """Nobody waits for a try that nobody wants."""
     call = Call(Timeout())

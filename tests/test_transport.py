@@ -831,3 +831,15 @@ def test_timeout__of_what_is_no_number(wrong: object) -> None:
     """A pair, as requests takes it, is refused by saying how it is written here."""
     with pytest.raises(UsageError, match=r"Timeout\(connect=…, idle=…\)"):
         H2O(timeout=wrong)  # type: ignore[arg-type]
+
+
+def test_cookies__that_an_answer_sets_and_says() -> None:
+    """An error does not quote the session that its own answer has begun."""
+    said = peers.http(
+        b"session s3ss10n-77 failed", "Set-Cookie: c = s3ss10n-77; Path=/", status="400 No"
+    )
+    with peers.listening(peers.answering(said)) as at, AutonomousAI(f"http://{at}") as client:
+        with pytest.raises(StatusError, match=r"session \*\*\* failed") as caught:
+            client.chat("Hi")
+
+    assert "s3ss10n" not in caught.value.body

@@ -196,7 +196,7 @@ class Gradio(ChatClient):
                 history,
                 file=lambda file: self._file(turn, chat, file),
                 keep=lambda value: self._keep(question, value),
-                look=lambda: turn.call.sleep(0),
+                look=turn.call.check,
             )
             said = self._said(question)
             yield Started(conversation)

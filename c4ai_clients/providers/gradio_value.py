@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..decoding import paired
 from ..events import Event, Reasoning, Text
 from ..pieces import Pieces
 
@@ -246,7 +247,7 @@ class Growing:
                 return ""
             return self.becomes(self._given.text()[: self._agreed] + self._back + piece)
         if self._back or not piece or piece[-1] in _CURSORS or piece[-1] >= "\ud800":
-            whole, half = _whole(_paired(self._back + piece))
+            whole, half = _whole(paired(self._back + piece))
             piece = _bare(whole)
             self._back = whole[len(piece) :] + half
         given = self._given
@@ -254,11 +255,6 @@ class Growing:
         if len(given) > given.most:
             given.pack()
         return piece
-
-
-def _paired(text: str) -> str:
-    """Return *text* with the two halves of a character that came apart made one."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _bare(text: str) -> str:
@@ -270,7 +266,7 @@ def _bare(text: str) -> str:
 def _whole(text: str) -> tuple[str, str]:
     """Return *text* up to a surrogate whose other half is still to come, and that."""
     if "\ud800" <= text[:1] <= "\udbff":
-        text = _paired(text[:2]) + text[2:]
+        text = paired(text[:2]) + text[2:]
     if "\ud800" <= text[-1:] <= "\udbff":
         return text[:-1], text[-1]
     return text, ""
