@@ -437,14 +437,31 @@ def test_conversation__no_key_goes_to_a_server_that_only_the_file_names(tmp_path
 def test_conversation__goes_on_with_another_local_emulator(tmp_path: Path) -> None:
     """Each --local is a new server, which is told what was said before."""
     kept = tmp_path / "sky.json"
-    with chat_ui(replies="Yes.") as emulator:
-        url = emulator.url("chat-ui")
-        c4ai("chat", "--url", url, "--conversation", str(kept), "first-word")
-    ran = c4ai("chat", "--local", "--conversation", str(kept), "second-word")
+    for word in ("first-word", "second-word"):
+        ran = c4ai("chat", "--local", "--conversation", str(kept), word)
 
     assert 0 == ran.returncode
     assert "first-word" in ran.stdout.decode()
     assert 4 == len(json.loads(kept.read_text())["messages"])
+
+
+def test_conversation__of_a_server_and_of_local_stay_apart(tmp_path: Path) -> None:
+    """--local leaves the file of a real conversation as it is, and the reverse."""
+    real, local = tmp_path / "real.json", tmp_path / "local.json"
+    with chat_ui() as emulator:
+        c4ai("chat", "--url", emulator.url("chat-ui"), "--conversation", str(real), "one")
+        c4ai("chat", "--local", "--conversation", str(local), "one")
+        before = [path.read_bytes() for path in (real, local)]
+        tried = [
+            c4ai("chat", "--local", "--conversation", str(real), "two"),
+            c4ai("chat", "--conversation", str(local), "two"),
+        ]
+
+        assert ["one"] == emulator.prompts
+    assert "leave --local out" in sentence(tried[0])
+    assert "made with --local" in sentence(tried[1])
+    assert [2, 2] == [ran.returncode for ran in tried]
+    assert before == [path.read_bytes() for path in (real, local)]
 
 
 def test_conversation__of_another_provider_is_refused(tmp_path: Path) -> None:
@@ -455,7 +472,7 @@ def test_conversation__of_another_provider_is_refused(tmp_path: Path) -> None:
     record = json.loads(kept.read_text())
     kept.write_text(json.dumps({**record, "provider": "nobody"}))
 
-    ran = c4ai("chat", "--local", "--conversation", str(kept), "two")
+    ran = c4ai("chat", "--conversation", str(kept), "two")
 
     assert "nobody" in sentence(ran)
     assert 2 == ran.returncode

@@ -23,6 +23,7 @@ from ..retrying import RetryPolicy
 __all__ = [
     "LOCAL",
     "LOCAL_PACE",
+    "LOCAL_URL",
     "PROVIDERS",
     "connected",
     "emulator",
@@ -37,6 +38,8 @@ __all__ = [
 
 LOCAL = "the local emulator answers, not a model: it makes its answers up"
 LOCAL_PACE = 0.02
+# What a file names as the server of a conversation whose emulator is gone with its command.
+LOCAL_URL = "c4ai --local"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -165,6 +168,7 @@ def connected(
         if "url" in flags or "proxy" in flags:
             raise UsageError("--local asks its own server: leave --url and --proxy out")
         usual = {"model": usual.get("model")}
+    _check_local(local, saved)
     url = None if local else flags.get("url") or (saved and saved.url) or usual.get("url")
     key = flags.get("api_key") or usual.get("api_key")
     settings: dict[str, Any] = {
@@ -250,6 +254,20 @@ def _at_once(make: Callable[[_Given], _Made], given: Iterable[_Given]) -> list[_
         made.append(Future())
         threading.Thread(target=run, args=(made[-1], each), daemon=True).start()
     return [future.result() for future in made]
+
+
+def _check_local(local: bool, saved: Conversation | None) -> None:
+    """Keep what was said to a server and what was said to an emulator in files of their own."""
+    if saved is None or local == (saved.url == LOCAL_URL):
+        return
+    if local:
+        raise UsageError(
+            "that conversation was not made with --local: leave --local out, or name another file"
+        )
+    raise UsageError(
+        "that conversation was made with --local, and its server is gone: "
+        "say --local, or name another file"
+    )
 
 
 def _kind(name: str, saved: Conversation | None) -> type[ChatClient]:

@@ -17,7 +17,7 @@ from ..conversation import Conversation
 from ..errors import C4AIError, UsageError
 from ..stream import Stream
 from .screen import Screen
-from .servers import LOCAL
+from .servers import LOCAL, LOCAL_URL
 from .terminal import tell
 
 __all__ = ["Session", "Talk", "state_of"]
@@ -33,6 +33,7 @@ class Session:
 
     Attributes:
         path: The file that the conversation is kept in.
+        local: Whether the client's server is an emulator that ends with the command.
         seen: The state of that file, as :func:`state_of` tells, when the
             conversation was last read from it or written to it.
         next: What the next question takes beside its text.
@@ -45,6 +46,7 @@ class Session:
     local: bool = False
     conversation: Conversation | None = None
     next: Mapping[str, Any] = field(default_factory=dict)
+    _told: bool = False
 
     def ask(self, question: str) -> None:
         """Ask, show the answer, and keep what came of it."""
@@ -52,9 +54,9 @@ class Session:
 
     def show(self, stream: Stream) -> None:
         """Show an answer, and keep what came of it."""
-        if self.local:
+        if self.local and not self._told:
             tell(LOCAL)
-        self.local = False
+            self._told = True
         asked, self.next = self.next, {}
         try:
             with stream:
@@ -78,8 +80,16 @@ class Session:
                         f"{self.path} has been written by somebody else, whose words are left "
                         "there: this turn is not kept. In a talk, /save FILE keeps it"
                     )
-                written(self.path, self.conversation.save)
-                self.seen = state_of(self.path)
+                self.save(self.path)
+
+    def save(self, path: str) -> None:
+        """Write the conversation to *path*, where it is kept from now on."""
+        kept = self.conversation or self.client.conversation()
+        if self.local:  # the emulator's address and ids are nobody's tomorrow
+            kept = kept.fork()
+            kept.url = LOCAL_URL
+        written(path, kept.save)
+        self.path, self.seen = path, state_of(path)
 
 
 def state_of(path: str | None) -> object:
@@ -236,8 +246,7 @@ class Talk:
         if path.endswith(".md"):
             written(path, self._export)
         else:
-            written(path, self._conversation.save)
-            self._session.path, self._session.seen = path, state_of(path)
+            self._session.save(path)
         self._screen.note(f"saved in {path}")
 
     def do_new(self, _: str) -> None:
