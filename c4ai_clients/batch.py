@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 import os
 import queue
@@ -22,18 +23,19 @@ import threading
 import uuid
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Literal, Union
 
 from . import errors
 from .client import ChatClient
-from .errors import C4AIError, UsageError, check_count
+from .errors import C4AIError, CancelledError, UsageError, check_count
+from .options import check_options
 from .prompts import Asked, Prompts, count, read
 from .records import Ledger, Record, of_error, of_reply, opened, read_batch
-from .threads import Future, Pool
+from .threads import Future, Pool, check_client
 
 __all__ = ["BatchSummary", "read_batch", "run_batch"]
 
@@ -50,6 +52,7 @@ class BatchSummary:
         done: How many replies this run has added.
         skipped: How many prompts had a record already.
         failed: How many prompts failed in this run, by the error's class.
+        failed_before: How many of those skipped had failed.
         tokens: All tokens used, where the server says so; 0 otherwise.
         first_token: Seconds to the first content, as (p50, p95), or None.
         total: Seconds to the end of a reply, as (p50, p95), or None.
@@ -64,11 +67,13 @@ class BatchSummary:
     first_token: tuple[float, float] | None = None
     total: tuple[float, float] | None = None
     seconds: float = 0.0
+    failed_before: int = 0
 
     def __str__(self) -> str:
         said = [f"{self.done} done in {self.seconds:.1f} s"]
         if self.skipped:
-            said.append(f"{self.skipped} were there already")
+            before = f", {self.failed_before} of them failed" if self.failed_before else ""
+            said.append(f"{self.skipped} were there already{before}")
         if self.failed:
             kinds = ", ".join(f"{number} {name}" for name, number in sorted(self.failed.items()))
             said.append(f"{sum(self.failed.values())} failed ({kinds}), {self.output} says why")
@@ -90,6 +95,7 @@ def run_batch(
     progress: bool = True,
     on_error: Literal["record", "raise"] = "record",
     retry_failed: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> BatchSummary:
     """Ask all prompts that have no record in *output* yet, and append theirs.
 
@@ -98,7 +104,7 @@ def run_batch(
     Args:
         prompts: Strings, or dicts ``{id, prompt | messages, system, model,
             options}``, of any number; or the path of a file with such dicts as
-            lines of JSON, or as a table (``.csv``).
+            lines of JSON, or as a table (``.csv``); ``-`` is standard input.
         output: The file of records, one line of JSON each.
         client: Whom to ask, or a function that makes the client.
         workers: How many prompts are on their way at once.
@@ -111,31 +117,51 @@ def run_batch(
             down, ``raise`` ends the run without.
         retry_failed: Whether to ask again what failed in an earlier run, where
             its record says that this may help.
+        options: For all prompts, what the client's ``stream`` takes; a
+            prompt's own come first. They are no part of a prompt's id.
 
     Raises:
-        UsageError: It cannot be done as asked.
+        UsageError: It cannot be done as asked; a prompt has an option that
+            the client does not know.
         KeyboardInterrupt: Ctrl-C; its text says how to go on.
         C4AIError: A prompt failed, with ``on_error="raise"``.
     """
     check_count("workers", workers)
     if on_error not in ("record", "raise"):
         raise UsageError(f"on_error={on_error!r}: say 'record' or 'raise'")
-    with opened(output) as ledger, _bar(prompts, progress) as bar:
-        tally = _Tally(bar)
-        missing = _missing(prompts, ledger, retry_failed, tally)
-        with _asking(client, executor, workers) as ask:
-            _Run(ledger, tally, on_error == "raise").run(missing, ask, workers)
-        return tally.summary(ledger.path)
+    _check_apart(prompts, output)
+    for_all = dict(options or {})
+    with (
+        _bar(prompts, progress) as bar,
+        _asking(client, executor, workers, for_all) as ask,
+    ):
+        asked = read(prompts)
+        first = list(itertools.islice(asked, 1))  # a refused file leaves no output behind
+        with opened(output) as ledger:
+            tally = _Tally(bar)
+            missing = _missing(itertools.chain(first, asked), ledger, retry_failed, tally)
+            given = (replace(each, options={**for_all, **each.options}) for each in missing)
+            _Run(ledger, tally, on_error == "raise").run(given, ask, workers)
+            return tally.summary(ledger.path)
+
+
+def _check_apart(prompts: Prompts, output: str | os.PathLike[str]) -> None:
+    if isinstance(prompts, (str, os.PathLike)):
+        with contextlib.suppress(OSError):  # one of them is not there
+            if os.path.samefile(prompts, output):
+                raise UsageError(
+                    f"{os.fspath(output)} holds the prompts: name another file for the answers"
+                )
 
 
 def _missing(
-    prompts: Prompts, ledger: Ledger, retry_failed: bool, tally: _Tally
+    prompts: Iterator[Asked], ledger: Ledger, retry_failed: bool, tally: _Tally
 ) -> Iterator[Asked]:
-    for asked in read(prompts):
+    for asked in prompts:
         if ledger.lacks(asked.id, retry_failed=retry_failed):
             yield asked
         else:
-            tally.skip()
+            tally.skip(ledger.failed(asked.id))
 
 
 class _Run:
@@ -208,9 +234,10 @@ class _Run:
         """Return the record of what came of a prompt; raise what ends the run."""
         try:
             outcome = future.result()
-        except Exception as error:
-            # What an executor's future raises, or a cancelled one, says nothing about the prompt.
-            told = isinstance(future, Future) and not isinstance(error, futures.CancelledError)
+        except C4AIError as error:
+            # What an executor's future raises, or a cancelled one, says nothing about the
+            # prompt; nor does any other error, which is a mistake in somebody's code.
+            told = isinstance(future, Future) and not isinstance(error, CancelledError)
             if self._raises or not told:
                 raise
             return of_error(asked, error)
@@ -245,16 +272,39 @@ def _error(record: Record) -> C4AIError:
 
 
 @contextlib.contextmanager
-def _asking(client: Source, executor: futures.Executor | None, workers: int) -> Iterator[_Ask]:
+def _asking(
+    client: Source, executor: futures.Executor | None, workers: int, options: Mapping[str, Any]
+) -> Iterator[_Ask]:
     """Give what asks a prompt: threads of ours, or *executor*."""
+    if not callable(client):
+        _fit(client, options)
     if executor is not None:
         asker = _Asker(_Whom(uuid.uuid4().hex, client))
         yield lambda asked: executor.submit(asker, asked)
         return
     with contextlib.ExitStack() as stack:
-        made = stack.enter_context(client()) if callable(client) else client
+        made = stack.enter_context(_fit(client(), options)) if callable(client) else client
         pool = stack.enter_context(Pool(made, max_workers=workers))
-        yield lambda asked: pool.submit(asked.messages, **asked.options)
+
+        def ask(asked: Asked) -> futures.Future[Any]:
+            _check(made, asked)
+            return pool.submit(asked.messages, **asked.options)
+
+        yield ask
+
+
+def _check(client: ChatClient, asked: Asked) -> None:
+    try:
+        check_options(client, asked.options)
+    except UsageError as error:
+        raise UsageError(f"prompt {asked.index + 1}: {error}") from None
+
+
+def _fit(client: ChatClient, options: Mapping[str, Any]) -> ChatClient:
+    """Return *client*, where it is one that takes these options."""
+    check_client(client)
+    check_options(client, options)
+    return client
 
 
 @dataclass(frozen=True)
@@ -279,16 +329,17 @@ class _Asker:
     def __call__(self, asked: Asked) -> Record:
         """Return the record of what came of it."""
         client = self._client()
+        _check(client, asked)
         try:
             return of_reply(asked, client.stream(asked.messages, **asked.options).reply())
-        except Exception as error:  # noqa: BLE001 - handed to the run
+        except C4AIError as error:
             return of_error(asked, error)
 
     def _client(self) -> ChatClient:
         with self._lock:
             if self._made is None:
                 given = self._whom.client
-                made = given() if callable(given) else given
+                made = _fit(given() if callable(given) else given, {})
                 # Sends nothing; a client that lost its key on the way here says so.
                 made.stream("Hello").cancel()
                 self._made = made
@@ -306,14 +357,15 @@ class _Tally:
     def __init__(self, bar: Any) -> None:
         self._bar = bar
         self._began = monotonic()
-        self._done = self._skipped = self._tokens = 0
+        self._done = self._skipped = self._failed_before = self._tokens = 0
         self._failed: Counter[str] = Counter()
         self._first = array("d")
         self._total = array("d")
 
-    def skip(self) -> None:
-        """Count a prompt that has its record."""
+    def skip(self, failed: bool) -> None:
+        """Count a prompt that has its record, and whether that is an error."""
         self._skipped += 1
+        self._failed_before += failed
         if self._bar is not None and self._bar.total is not None:
             self._bar.total -= 1  # so that rate and time left are right
 
@@ -343,6 +395,7 @@ class _Tally:
             done=self._done,
             skipped=self._skipped,
             failed=dict(self._failed),
+            failed_before=self._failed_before,
             tokens=self._tokens,
             first_token=_percentiles(self._first),
             total=_percentiles(self._total),

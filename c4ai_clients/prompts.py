@@ -22,6 +22,7 @@ __all__ = ["Asked", "Prompts", "count", "read"]
 
 Prompts = Union[str, "os.PathLike[str]", Iterable[Union[str, Mapping[str, Any]]]]
 
+_PIPED = "-"
 _FIELDS = ("id", "prompt", "messages", "system", "model", "options")
 _FORMS = 'write each prompt as a line "…" or {"prompt": "…"}, or make the file a table, .csv'
 _LONGEST_CELL = 1 << 26
@@ -89,15 +90,21 @@ def _digest(value: Any) -> bytes:
 
 def _rows(path: str) -> Iterator[Any]:
     """Yield a file's prompts: rows of a CSV file with a header, else lines of JSON."""
+    piped = path == _PIPED
+    name = "standard input" if piped else path
+    table = path.endswith(".csv")
     try:
         with open(
-            path, encoding="utf-8-sig", newline="" if path.endswith(".csv") else "\n"
+            0 if piped else path,
+            encoding="utf-8-sig",
+            newline="" if table else "\n",
+            closefd=not piped,
         ) as file:
-            yield from _cells(path, file) if path.endswith(".csv") else _lines(path, file)
+            yield from _cells(name, file) if table else _lines(name, file)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text") from error
+        raise UsageError(f"{name} is not UTF-8 text") from error
 
 
 def _lines(path: str, file: Iterable[str]) -> Iterator[Any]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -34,23 +33,22 @@ def of_reply(asked: Asked, reply: Reply) -> Record:
     return {"id": asked.id, "index": asked.index, **reply.to_dict()}
 
 
-def of_error(asked: Asked, error: Exception) -> Record:
+def of_error(asked: Asked, error: C4AIError) -> Record:
     """Return the record of a prompt that failed.
 
     ``retry`` says whether a later run may fare better: not with what cannot be
     sent as asked, and not where the server's refusal lasts.
     """
-    ours = isinstance(error, C4AIError)
     return {
         "id": asked.id,
         "index": asked.index,
         "error": {
             "class": type(error).__name__,
             "text": str(error),
-            "partial": getattr(error, "partial", ""),
-            "phase": getattr(error, "phase", ""),
-            "attempts": getattr(error, "attempts", 0),
-            "retry": ours and not isinstance(error, UsageError) and not error.lasting,  # type: ignore[attr-defined]
+            "partial": error.partial,
+            "phase": error.phase,
+            "attempts": error.attempts,
+            "retry": not isinstance(error, UsageError) and not error.lasting,
         },
     }
 
@@ -86,6 +84,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Ledger]:
     except ModuleNotFoundError as error:
         raise UsageError("a batch needs more: pip install 'c4ai-clients[batch]'") from error
     name, shown = os.path.realpath(path), os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{shown} is no file: a batch goes on from what it has written")
+    if not os.access(os.path.dirname(name), os.W_OK):  # where the lock lies, too
+        raise UsageError(f"cannot write {shown}: is its directory there, and yours?")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(filelock.FileLock(name + ".lock", timeout=0))
@@ -109,9 +111,8 @@ class Ledger:
     def __init__(self, handle: int, path: str) -> None:
         self.path = path
         self._handle = handle
-        self._ids: dict[str, bool] = {}
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise UsageError(f"{path} is no file: a batch goes on from what it has written")
+        # None for a reply, else whether it may help to ask again.
+        self._ids: dict[str, bool | None] = {}
         self._size = self._read()
 
     def __len__(self) -> int:
@@ -119,7 +120,11 @@ class Ledger:
 
     def lacks(self, name: str, *, retry_failed: bool) -> bool:
         """Tell whether the prompt with this id is still to be asked."""
-        return name not in self._ids or (retry_failed and self._ids[name])
+        return name not in self._ids or (retry_failed and self._ids[name] is True)
+
+    def failed(self, name: str) -> bool:
+        """Tell whether the record of the prompt with this id is an error."""
+        return self._ids.get(name) is not None
 
     def append(self, records: Iterable[Record]) -> None:
         """Write *records*, and return when they are on the disk.
@@ -145,7 +150,7 @@ class Ledger:
 
     def _note(self, record: Mapping[str, Any]) -> None:
         error = record.get("error")
-        self._ids[record["id"]] = isinstance(error, dict) and bool(error.get("retry"))
+        self._ids[record["id"]] = bool(error.get("retry")) if isinstance(error, dict) else None
 
     def _read(self) -> int:
         """Take in what is there, mend its end, and return its size."""

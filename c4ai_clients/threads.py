@@ -47,6 +47,12 @@ class _Client(Protocol):
     def stream(self) -> Callable[..., Stream]: ...
 
 
+def check_client(client: object) -> None:
+    """Refuse what cannot be asked, such as the URL of a server."""
+    if isinstance(client, type) or not callable(getattr(client, "stream", None)):
+        raise UsageError(f"a client is asked, not {client!r:.80}: make one, such as ChatUI(url)")
+
+
 class Future(futures.Future[_Result]):
     """What will come of a prompt that was given to a :class:`Pool`.
 
@@ -273,6 +279,8 @@ class Pool:
         self, client: _Client | None = None, max_workers: int = 8, rate: float | None = None
     ) -> None:
         check_count("max_workers", max_workers)
+        if client is not None:
+            check_client(client)
         number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
         if rate is not None and not (number and rate > 0):
             raise UsageError(f"rate={rate!r}: give requests a minute, or None for no limit")
@@ -303,6 +311,7 @@ class Pool:
         asked = client if client is not None else self._client
         if asked is None:
             raise UsageError("whom to ask? Give client=, or Pool(client)")
+        check_client(asked)
         return self._do(
             lambda: asked.stream(messages, **options), lambda stream: stream.reply(), lambda: None
         )

@@ -132,7 +132,6 @@ def test_batch__what_a_prompt_may_hold(echo: Emulator, client: AutonomousAI, out
             {"prompt": "c", "promt": "d"},
             {"id": "both", "prompt": "c", "messages": []},
             {"prompt": ""},
-            {"prompt": "e", "options": {"nonsense": 1}},
             {"prompt": "f", "options": []},
             {"id": [], "prompt": "g"},
             3,
@@ -144,8 +143,8 @@ def test_batch__what_a_prompt_may_hold(echo: Emulator, client: AutonomousAI, out
     records = read_batch(output)
 
     assert 2 == summary.done
-    assert {"UsageError": 6, "TypeError": 1} == summary.failed
-    assert ["text", "text"] + ["error"] * 7 == [
+    assert {"UsageError": 6} == summary.failed
+    assert ["text", "text"] + ["error"] * 6 == [
         "error" if "error" in record else "text" for record in records
     ]
     assert "hermes" == records[1]["model"]
@@ -214,10 +213,48 @@ def test_batch__an_error_is_a_record(echo: Emulator, client: AutonomousAI, outpu
     assert f"2 failed (1 AuthError, 1 IncompleteReplyError), {output} says why" in str(summary)
 
     before = output.read_bytes()
-    assert 3 == run_batch(["a", "b", "c"], output, client).skipped
+    again = run_batch(["a", "b", "c"], output, client)
+    assert (3, 2, {}) == (again.skipped, again.failed_before, again.failed)
+    assert "3 were there already, 2 of them failed" in str(again)
     assert 2 == run_batch(["a", "b", "c"], output, client, retry_failed=True).done
     assert ["echo a", "echo b", "echo c"] == texts(output)
     assert output.read_bytes().startswith(before)
+
+
+@pytest.mark.parametrize("where", ["here", "executor"])
+def test_batch__a_mistake_in_code_is_no_record(
+    echo: Emulator, output: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody raises on purpose ends the run, whose replies are kept; so does an option."""
+    stream = AutonomousAI.stream
+
+    def wrong(self: AutonomousAI, messages: Any, **options: Any) -> Any:
+        return None + 1 if "b" == messages else stream(self, messages, **options)  # type: ignore[operator]
+
+    unknown = {"prompt": "b", "options": {"nonsense": 1}}
+    with ThreadPoolExecutor(1) as threads, AutonomousAI(echo.url("autonomous")) as asked:
+        executor = threads if where == "executor" else None
+        with pytest.raises(UsageError, match=r"prompt 2: .* no option 'nonsense'.*: streamed"):
+            run_batch(["a", unknown, "c"], output, asked, workers=1, executor=executor)
+        assert ["echo a"] == texts(output)
+        monkeypatch.setattr(AutonomousAI, "stream", wrong)
+        with pytest.raises(TypeError):
+            run_batch(["a", "b", "c"], output, asked, workers=1, executor=executor)
+
+    assert ["echo a"] == texts(output)
+
+
+@pytest.mark.parametrize("where", ["here", "executor"])
+def test_batch__options_for_all(echo: Emulator, output: Path, where: str) -> None:
+    """They go with every prompt that does not say otherwise, and change no id."""
+    prompts: Any = ["a", {"prompt": "b", "options": {"streamed": True}}]
+    with ThreadPoolExecutor(1) as threads, AutonomousAI(echo.url("autonomous")) as client:
+        executor = threads if where == "executor" else None
+        run_batch(prompts, output, client, executor=executor, options={"streamed": False})
+        again = run_batch(prompts, output, client)
+
+    assert [False, True] == sorted(request.json()["stream"] for request in echo.requests)
+    assert 2 == again.skipped
 
 
 @pytest.mark.parametrize("where", ["here", "executor"])
@@ -292,13 +329,44 @@ def test_batch__what_has_come_is_kept(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"workers": True}, {"on_error": "ignore"}], ids=str
+    "wrong",
+    [
+        {"workers": 0},
+        {"workers": True},
+        {"on_error": "ignore"},
+        {"client": "http://127.0.0.1:9"},
+        {"client": str},
+        {"options": {"nonsense": 1}},
+    ],
+    ids=str,
 )
 def test_batch__refuses_nonsense(client: AutonomousAI, output: Path, wrong: dict[str, Any]) -> None:
     """A setting that cannot be used is refused, and no file is made."""
     with pytest.raises(UsageError):
-        run_batch(["a"], output, client, **wrong)
-    assert not output.exists()
+        run_batch(["a"], output, **{"client": client, **wrong})
+    assert [] == list(output.parent.iterdir())
+
+
+def test_batch__a_refused_run_leaves_no_file(client: AutonomousAI, tmp_path: Path) -> None:
+    """Prompts that cannot be read, or an output that cannot be, leave the disk as it was."""
+    prompts, plain = tmp_path / "prompts.jsonl", tmp_path / "plain.txt"
+    prompts.write_text('{"id": "a", "prompt": "b"}\n')
+    plain.write_text("Why is the sky blue?\n")
+    read, write = os.pipe()
+    for given, to, said in [
+        (tmp_path / "none", tmp_path / "out", "cannot read"),
+        (plain, tmp_path / "out", "not JSON"),
+        (prompts, prompts, "holds the prompts"),
+        (prompts, f"/dev/fd/{write}", "is no file"),
+        (prompts, tmp_path / "no" / "out", "cannot write .*its directory"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            run_batch(given, to, client)
+    os.close(read)
+    os.close(write)
+
+    assert {prompts, plain} == set(tmp_path.iterdir())
+    assert '{"id": "a", "prompt": "b"}\n' == prompts.read_text()
 
 
 def test_batch__a_factory_makes_the_client(echo: Emulator, output: Path) -> None:
@@ -414,7 +482,7 @@ def test_batch__a_file_of_something_else_is_left_alone(
     assert there == output.read_bytes()
     with pytest.raises(UsageError, match="is no file"):
         run_batch(["a"], "/dev/null", client)
-    with pytest.raises(UsageError, match=f"cannot write {output.parent}: Is a directory"):
+    with pytest.raises(UsageError, match=f"{output.parent} is no file"):
         run_batch(["a"], output.parent, client)
 
 
@@ -747,8 +815,8 @@ def test_cli__a_batch(echo: Emulator, output: Path, tmp_path: Path) -> None:
     assert 1 == ran.returncode
     assert ["echo a", "echo b"] == [r["text"] for r in read_batch(output) if "text" in r]
     ran = c4ai(prompts, output, *server, "--retry-failed", "--workers", "2")
-    assert "3 were there already" in ran.stdout
-    assert 0 == ran.returncode
+    assert "3 were there already, 1 of them failed" in ran.stdout
+    assert 1 == ran.returncode
     assert 2 == echo.processed
     ran = c4ai(tmp_path / "none", output, *server)
     assert (2, 1) == (ran.returncode, ran.stderr.count("\n"))

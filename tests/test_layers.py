@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "ahead": "errors events pieces stream",
     "threads": "ahead errors events stream",
     "answers": "errors events threads",
+    "options": "client errors",
     "prompts": "errors",
     "records": "errors prompts stream",
     "batch": "*",

@@ -221,7 +221,7 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
                 tell(str(error))
             raise
     print(summary, flush=True)
-    if summary.failed:
+    if summary.failed or summary.failed_before:
         ctx.exit(1)
 
 
