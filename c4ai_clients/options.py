@@ -12,21 +12,25 @@ from .errors import UsageError
 __all__ = ["check_options"]
 
 
-def check_options(client: ChatClient, options: Mapping[str, Any]) -> None:
+def check_options(client: ChatClient, options: Mapping[str, Any], *, own: bool = False) -> None:
     """Refuse an option that *client* does not know, before it becomes a ``TypeError``.
 
+    Args:
+        client: Whom it is for.
+        options: What the client's ``stream`` is to be given by keyword.
+        own: Whether none but the provider's own will do.
+
     Raises:
-        UsageError: Names the option, and those that there are.
+        UsageError: Names the option, and the provider's own.
     """
-    known = _keywords(client.stream)
-    if known is None or not (wrong := [name for name in options if name not in known]):
+    if not options or (known := _keywords(client.stream)) is None:
         return
     of_all = _keywords(ChatClient.stream) or []
-    own = ", ".join(name for name in known if name not in of_all)
-    raise UsageError(
-        f"{client.provider} has no option {', '.join(map(repr, wrong))}; "
-        + (f"there are: {own}" if own else "it has none of its own")
-    )
+    its_own = [name for name in known if name not in of_all]
+    wrong = [repr(name) for name in options if name not in (its_own if own else known)]
+    if wrong:
+        there = f"there are: {', '.join(its_own)}" if its_own else "it has none of its own"
+        raise UsageError(f"{client.provider} has no option {', '.join(wrong)}; {there}")
 
 
 def _keywords(stream: Callable[..., Any]) -> list[str] | None:

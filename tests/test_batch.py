@@ -823,6 +823,27 @@ def test_cli__a_batch(echo: Emulator, output: Path, tmp_path: Path) -> None:
     assert "cannot read" in ran.stderr
 
 
+def test_cli__prompts_from_standard_input(echo: Emulator, output: Path) -> None:
+    """- are lines of JSON in standard input, of which a second run finds the records again."""
+    server = ("--provider", "autonomous", "--url", echo.url("autonomous"))
+    ran = [
+        c4ai("-", output, *server, "--option", "streamed=false", input='"a"\n{"prompt": "b"}\n')
+        for _ in range(2)
+    ]
+    refused = [
+        c4ai("-", "-", *server, input='"a"\n'),
+        c4ai("-", output, *server, "--option", "size=7B", input='"a"\n'),
+    ]
+
+    assert [0, 0, 2, 2] == [each.returncode for each in (*ran, *refused)]
+    assert ran[0].stdout.startswith("2 done")
+    assert "2 were there already" in ran[1].stdout
+    assert ["echo a", "echo b"] == texts(output)
+    assert [False, False] == [request.json()["stream"] for request in echo.requests]
+    assert "answers go into a file" in refused[0].stderr
+    assert "no option 'size'; there are: streamed" in refused[1].stderr
+
+
 def test_cli__ctrl_c_says_how_to_go_on(echo: Emulator, output: Path, tmp_path: Path) -> None:
     """Ctrl-C ends a batch with a sentence and status 130."""
     echo.fail("stall", times=9, at=0, seconds=60)

@@ -102,6 +102,51 @@ def test_chat__reads_standard_input() -> None:
         assert ["  é\ntwo lines"] == emulator.prompts
 
 
+def test_chat__standard_input_among_the_prompts() -> None:
+    """Prompts are joined by blank lines; - is standard input, which is not left unread unsaid."""
+    with chat_ui() as emulator:
+        asking = ("chat", "--url", emulator.url("chat-ui"))
+        ran = [
+            c4ai(*asking, "Summarise:", "-", "Briefly.", stdin="the text\n"),
+            c4ai(*asking, "-", stdin="alone"),
+            c4ai(*asking, "one", "two", stdin="unread"),
+            c4ai(*asking, "three"),
+        ]
+        refused = [c4ai(*asking, "a", "-"), c4ai(*asking, "-", "-", stdin="text")]
+
+        assert [0, 0, 0, 0] == [each.returncode for each in ran]
+        expected = ["Summarise:\n\nthe text\n\nBriefly.", "alone", "one\n\ntwo", "three"]
+        assert expected == emulator.prompts
+    assert [b"", b"", b""] == [each.stderr for each in (*ran[:2], ran[3])]
+    assert "standard input was not read: - among" in sentence(ran[2])
+    assert "standard input is empty" in sentence(refused[0])
+    assert "say - once" in sentence(refused[1])
+
+
+def test_option__is_of_the_providers_own() -> None:
+    """--option is given as JSON where it parses, else as text; others are refused by a list."""
+    with Emulator(("h2o", "gradio")) as emulator:
+        h2o = ("chat", "--provider", "h2o", "--url", emulator.url("h2o"), "Hi", "--option")
+        qwen = ("chat", "--provider", "qwen", "--url", emulator.url("qwen"), "Hi", "--option")
+        warm, small, unknown, common, half = at_once(
+            [
+                (*h2o, "temperature=0.2"),
+                (*qwen, "size=7B"),
+                (*h2o, "size=7B"),
+                (*h2o, "system=Be brief."),
+                (*h2o, "temperature"),
+            ]
+        )
+
+        assert [0, 0, 2, 2, 2] == [ran.returncode for ran in (warm, small, unknown, common, half)]
+        bodies = [request.json() for request in emulator.requests if request.body[:1] == b"{"]
+        assert any(0.2 == body.get("parameters", {}).get("temperature") for body in bodies)
+        assert any("7B" in (body.get("data") or ()) for body in bodies)
+    assert "h2o has no option 'size'; there are: temperature, truncate," in sentence(unknown)
+    assert "no option 'system'" in sentence(common)
+    assert "write NAME=VALUE" in sentence(half)
+
+
 def test_chat__no_stream_and_json() -> None:
     """--no-stream prints the server's final text, --json the whole reply on one line."""
     with chat_ui(replies=Answer("streamed", final="rewritten")) as emulator:

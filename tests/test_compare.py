@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 
-from terminals import SECONDS, Terminal, c4ai, started
+from terminals import SECONDS, Terminal, c4ai, sentence, started
 
 from c4ai_clients.emulator import Emulator
 
@@ -29,6 +29,19 @@ def test_compare__each_answer_under_its_name() -> None:
         assert head.endswith(" s")
         assert text.startswith("Because of Rayleigh.\nTruly.\n")
     assert (0, b"") == (ran.returncode, ran.stderr)
+
+
+def test_compare__prompt_and_options_of_all() -> None:
+    """Standard input is the prompt where - says so, and an option goes to each."""
+    with Emulator(("chat-ui",), replies="Yes.") as emulator:
+        asking = ("compare", "--to", emulator.url("chat-ui"), "Really:", "-", "--option")
+        ran = c4ai(*asking, "web_search=true", stdin="this?")
+        refused = c4ai(*asking, "size=7B", stdin="this?")
+
+        assert ["Really:\n\nthis?"] == emulator.prompts
+        assert any(b'"web_search": true' in request.body for request in emulator.requests)
+    assert (0, 2) == (ran.returncode, refused.returncode)
+    assert "no option 'size'; there are: web_search" in sentence(refused)
 
 
 def test_compare__one_that_fails_leaves_the_others() -> None:

@@ -18,6 +18,8 @@ import c4ai_clients
 from ..client import ChatClient
 from ..conversation import Conversation
 from ..errors import C4AIError, UsageError
+from ..options import check_options
+from ..stream import Stream
 from .screen import Screen
 from .servers import (
     LOCAL,
@@ -28,18 +30,21 @@ from .servers import (
     fault,
     model_option,
     option,
+    options_option,
+    own_options,
     protocol,
     server_options,
     sources,
     targets,
 )
 from .talk import Session, Talk, state_of
-from .terminal import is_terminal, one_line, set_streams, show_log, tell
+from .terminal import has_input, is_terminal, one_line, set_streams, show_log, tell
 
 __all__ = ["commands", "run"]
 
 _ERAS = ("A", "A2", "B0", "B", "B2", "D", "C1", "C")
 _PORT = "The first protocol's port, the next ones count up; free ones by default."
+_INPUT = "-"
 _MARKS = {True: ("ok", "green"), None: ("note", "yellow"), False: ("wrong", "red")}
 _KEPT = "A file to keep the conversation in, and to go on from."
 _SENT = "A file to send along; may be repeated."
@@ -125,25 +130,29 @@ def commands(ctx: click.Context) -> None:
 @option("--system", help="The system prompt.")
 @option("--conversation", "path", type=click.Path(), help=_KEPT)
 @option("--file", "files", multiple=True, type=click.Path(), help=_SENT)
+@options_option
 @option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @option("--json", "as_json", is_flag=True, help="Print the whole reply as a line of JSON.")
 @click.pass_context
 def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
     """Ask PROMPT and print the answer as it comes.
 
-    Without PROMPT the question is read from standard input; in a terminal
-    you talk: Ctrl-C stops an answer, /regenerate, /edit, /model, /save and
-    others do what /help says, /quit or Ctrl-D ends.
+    Several PROMPTs are joined by blank lines, and - is what stands in standard
+    input. Without PROMPT that is the question; in a terminal you talk: Ctrl-C
+    stops an answer, /regenerate, /edit, /model, /save and others do what /help
+    says, /quit or Ctrl-D ends.
 
     \b
     c4ai chat "Why is the sky blue?" --model command-r7b
     c4ai chat --provider chat-ui --url https://chat.example.org
-    c4ai chat < question.txt > answer.txt
+    c4ai chat "Summarise this:" - < article.txt > summary.txt
+    c4ai chat --provider qwen --option size=7B "Why is the sky blue?"
     c4ai chat --conversation sky.json "And at sunset?"
     """  # noqa: D301
     show_log(given["verbose"])
     talks = not prompt and is_terminal(sys.stdin)
     question = "" if talks else _question(prompt)
+    options = own_options(given["options"])
     path = given["path"]
     seen = state_of(path)
     saved = Conversation.load(path) if seen is not None else None
@@ -151,7 +160,8 @@ def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
         raise UsageError(f"cannot write {path}: is its directory there, and yours?")
     screen = Screen(given["no_stream"], given["as_json"], spins=not given["verbose"])
     with connected(ctx, saved, screen.words) as client:
-        session = Session(client, screen, path, seen, local=given["local"])
+        check_options(client, options, own=True)
+        session = Session(client, screen, path, seen, local=given["local"], options=options)
         named = sources(ctx)[0].get("model")
         session.next = {"model": named, "system": given["system"], "files": given["files"]}
         if saved is not None:
@@ -188,6 +198,7 @@ def models(ctx: click.Context, /, **given: Any) -> None:
 @click.argument("output", type=click.Path())
 @server_options
 @model_option("Which model, where a prompt names none.")
+@options_option
 @option("--workers", type=click.IntRange(1), default=8, help="How many at once; 8 by default.")
 @option("--retry-failed", is_flag=True, help="Ask again what failed, where that may help.")
 @click.pass_context
@@ -195,8 +206,8 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
     """Ask all prompts of a file, and append the answers to OUTPUT.
 
     PROMPTS holds a string or {"id", "prompt" or "messages", "system", "model",
-    "options"} a line, as JSON, or is a table with such columns (.csv). Run it
-    again after any end, and it does what is missing.
+    "options"} a line, as JSON, or is a table with such columns (.csv); - is
+    standard input. Run it again after any end, and it does what is missing.
 
     \b
     c4ai batch prompts.jsonl answers.jsonl --workers 4
@@ -205,7 +216,11 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
     from ..batch import run_batch
 
     show_log(given["verbose"])
+    if output == "-":
+        raise UsageError("answers go into a file, which the next run goes on from: name one")
+    options = own_options(given["options"])
     with connected(ctx) as client:
+        check_options(client, options, own=True)
         if given["local"]:
             tell(LOCAL)
         try:
@@ -215,6 +230,7 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
                 client,
                 workers=given["workers"],
                 retry_failed=given["retry_failed"],
+                options=options,
             )
         except KeyboardInterrupt as error:
             if error.args:
@@ -230,6 +246,7 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
 @option("--to", "targets", multiple=True, metavar="WHOM[#MODEL]", help=_TARGETS)
 @option("--local", is_flag=True, help="Try it out: ask an emulator of each provider.")
 @option("--system", help="The system prompt.")
+@options_option
 @option("--api-key", help="Sent as a bearer token, to the first --to alone.")
 @option("--proxy", env="C4AI_PROXY", help="URL of an http, https or socks proxy.")
 @option("--timeout", type=float, help="Seconds for connecting, and for each wait.")
@@ -239,25 +256,28 @@ def batch(ctx: click.Context, /, prompts: str, output: str, **given: Any) -> Non
 def compare(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
     """Ask several servers PROMPT at once, and show the answers side by side.
 
+    PROMPT is what it is for c4ai chat. An --option is for all of them.
+
     \b
     c4ai compare --local "Why is the sky blue?"
-    c4ai compare --to c4ai-command --to qwen#72B "Why is the sky blue?"
+    c4ai compare --to c4ai-command#command-r7b --to qwen "Why is the sky blue?"
     c4ai compare --to http://localhost:3000 --to http://localhost:7860 "Hello!"
     """  # noqa: D301
     from ..answers import Answers
     from .columns import side_by_side
 
     show_log(given["verbose"])
-    question = _question(prompt)
+    question, options = _question(prompt), own_options(given["options"])
     with targets(sources(ctx)[0], given["local"], given["proxy"]) as found:
         if given["local"]:
             tell(LOCAL)
-        asked = {
-            label: each.stream(question, system=given["system"])
-            if isinstance(each, ChatClient)
-            else each
-            for label, each in found.items()
-        }
+        asked: dict[str, Stream | C4AIError] = {}
+        for label, each in found.items():
+            if isinstance(each, ChatClient):
+                check_options(each, options, own=True)
+                asked[label] = each.stream(question, system=given["system"], **options)
+            else:
+                asked[label] = each
         with Answers(asked) as answers:
             outcomes = side_by_side(answers, as_json=given["as_json"])
     if any(outcome.error is not None for outcome in outcomes):
@@ -348,19 +368,28 @@ def serve(names: tuple[str, ...], port: int, faults: tuple[str, ...], **settings
 
 
 def _question(prompt: tuple[str, ...]) -> str:
-    """Return what is asked: the arguments, or standard input less its last newlines."""
-    if prompt:
-        text = " ".join(prompt)
-        if any("\udc80" <= character <= "\udcff" for character in text):
-            raise UsageError("the prompt is not text in this terminal's encoding")
-    elif sys.stdin is None:
-        text = ""
-    else:
-        try:
-            # Windows writes a mark before the text, which is no part of it.
-            text = sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise UsageError("standard input is not UTF-8 text") from error
+    """Return what is asked: the arguments, and standard input where it is asked for."""
+    prompt = prompt or (_INPUT,)
+    if any("\udc80" <= character <= "\udcff" for text in prompt for character in text):
+        raise UsageError("the prompt is not text in this terminal's encoding")
+    if prompt.count(_INPUT) > 1:
+        raise UsageError("standard input can be read once: say - once")
+    if _INPUT not in prompt and has_input():
+        tell("standard input was not read: - among the prompts stands for it")
+    text = "\n\n".join(_input() if each == _INPUT else each for each in prompt)
     if not text.strip():
         raise UsageError("the prompt is empty: say what you want to ask")
+    return text
+
+
+def _input() -> str:
+    """Return what stands in standard input, less its last newlines."""
+    try:
+        # Windows writes a mark before the text, which is no part of it.
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        text = data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UsageError("standard input is not UTF-8 text") from error
+    if not text.strip():
+        raise UsageError("standard input is empty: it is to hold what you want to ask")
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ __all__ = [
     "fault",
     "model_option",
     "option",
+    "options_option",
+    "own_options",
     "protocol",
     "server_options",
     "sources",
@@ -70,6 +73,7 @@ def _models_of(ctx: click.Context, _: click.Parameter, begun: str) -> list[Compl
 
 _WHOM = "Whom to ask; c4ai-command, or what answers at --url where only that is given."
 _KEY = "Sent as a bearer token; others can read it here, but not in the environment."
+_OWN = "An option of the provider's own, such as temperature=0.2; may be repeated."
 _SERVER = (
     option("--provider", type=click.Choice(list(PROVIDERS)), env="C4AI_PROVIDER", help=_WHOM),
     option("--url", env="C4AI_URL", help="The server; the provider's public one by default."),
@@ -91,6 +95,25 @@ def server_options(command: _Command) -> _Command:
 def model_option(words: str) -> Callable[[_Command], _Command]:
     """Return the option that names a model; the shell completes those built in."""
     return option("--model", env="C4AI_MODEL", shell_complete=_models_of, help=words)
+
+
+def options_option(command: _Command) -> _Command:
+    """Give a command the option that sets options of the provider's own."""
+    return option("--option", "options", multiple=True, metavar="NAME=VALUE", help=_OWN)(command)
+
+
+def own_options(words: Iterable[str]) -> dict[str, Any]:
+    """Read options of the provider's own; a value is JSON where it parses, else text."""
+    given: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"--option {word}: write NAME=VALUE, such as temperature=0.2")
+        try:
+            given[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            given[name] = value
+    return given
 
 
 def protocol(kind: type[ChatClient]) -> str:

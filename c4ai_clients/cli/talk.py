@@ -37,6 +37,7 @@ class Session:
         seen: The state of that file, as :func:`state_of` tells, when the
             conversation was last read from it or written to it.
         next: What the next question takes beside its text.
+        options: What every question takes, options of the provider's own.
     """
 
     client: ChatClient
@@ -46,11 +47,17 @@ class Session:
     local: bool = False
     conversation: Conversation | None = None
     next: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     _told: bool = False
 
     def ask(self, question: str) -> None:
         """Ask, show the answer, and keep what came of it."""
-        self.show(self.client.stream(question, conversation=self.conversation, **self.next))
+        self.show(self.client.stream(question, conversation=self.conversation, **self.given))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is given with the next question."""
+        return {**self.options, **self.next}
 
     def show(self, stream: Stream) -> None:
         """Show an answer, and keep what came of it."""
@@ -189,11 +196,11 @@ class Talk:
 
     def do_regenerate(self, _: str) -> None:
         """/regenerate: ask the last question again; the new answer takes the old one's place."""
-        self._session.show(self._conversation.regenerate(**self._session.next))
+        self._session.show(self._conversation.regenerate(**self._session.given))
 
     def do_continue(self, _: str) -> None:
         """/continue: have the last answer go on where it stopped."""
-        self._session.show(self._conversation.continue_(**self._session.next))
+        self._session.show(self._conversation.continue_(**self._session.given))
 
     def do_edit(self, text: str) -> None:
         """/edit [TEXT]: put the last question in other words; without TEXT it is there to edit."""
@@ -204,7 +211,7 @@ class Talk:
             with _typed_already(asked[-1] if isinstance(asked[-1], str) else ""):
                 text = (self._screen.read("edit> ") or "").strip()
         if text:
-            self._session.show(self._conversation.edit(text, **self._session.next))
+            self._session.show(self._conversation.edit(text, **self._session.given))
 
     def do_model(self, name: str) -> None:
         """/model [NAME]: ask another model from now on; without NAME the models are listed."""

@@ -6,11 +6,12 @@ import contextlib
 import io
 import logging
 import sys
+from array import array
 from typing import Any
 
 from ..markup import clean
 
-__all__ = ["is_terminal", "one_line", "set_streams", "show_log", "tell"]
+__all__ = ["has_input", "is_terminal", "one_line", "set_streams", "show_log", "tell"]
 
 _logger = logging.getLogger("c4ai_clients")
 
@@ -28,6 +29,18 @@ def set_streams() -> None:
 def is_terminal(stream: Any) -> bool:
     """Tell whether somebody looks at *stream*; without one it is None."""
     return stream is not None and bool(stream.isatty())
+
+
+def has_input() -> bool:
+    """Tell whether a pipe or a file holds something for us, without waiting for it."""
+    ready = array("i", [0])
+    # Windows cannot tell, nor can what holds no bytes, such as /dev/null.
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+        import termios
+
+        fcntl.ioctl(0, termios.FIONREAD, ready)
+    return ready[0] > 0 and not is_terminal(sys.stdin)
 
 
 def one_line(text: str) -> str:
