@@ -20,7 +20,7 @@ from .events import Event, Finish, Text
 from .pieces import Pieces
 from .stream import Reply, Stream
 
-__all__ = ["Ahead", "background"]
+__all__ = ["Ahead", "background", "check_stream"]
 
 EVENTS = 64
 
@@ -86,9 +86,19 @@ def background(stream: Stream, *, ahead: int = EVENTS) -> Stream:
     Args:
         stream: What to read; read it nowhere else from now on.
         ahead: How many events may wait to be taken.
+
+    Raises:
+        UsageError: It is no stream.
     """
+    check_stream(stream)
     check_count("ahead", ahead)
     return _Background(stream, ahead)
+
+
+def check_stream(stream: object) -> None:
+    """Refuse what cannot be read, such as a prompt."""
+    if not isinstance(stream, Stream):
+        raise UsageError(f"a stream is read, not {stream!r:.80}: give client.stream(…)")
 
 
 class _Background(Stream):

@@ -26,7 +26,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from .ahead import EVENTS, Ahead, background
+from .ahead import EVENTS, Ahead, background, check_stream
 from .errors import C4AIError, CancelledError, UsageError, check_count
 from .events import Event
 from .stream import Reply, Stream
@@ -360,8 +360,13 @@ class Pool:
                 loop, ``return`` yields the error in the reply's place.
             client: Whom to ask; the pool's own client by default.
             **options: For all prompts, what the client's ``stream`` takes.
+
+        Raises:
+            UsageError: At the call: one prompt is given in the place of several.
         """
         _check_on_error(on_error)
+        if isinstance(prompts, (str, bytes, Mapping)):
+            raise UsageError(f"map() takes several prompts, not {prompts!r:.80}: write [prompt]")
         asked = (self.submit(prompt, client=client, **options) for prompt in prompts)
         return _outcomes(self._in_order(asked) if ordered else self._as_they_end(asked), on_error)
 
@@ -420,8 +425,17 @@ class Pool:
             streams: What to read, by the names to give out.
             on_error: What becomes of a stream that fails: ``raise`` ends the
                 loop, ``return`` yields ``(key, error)`` as its last.
+
+        Raises:
+            UsageError: At the call: these are no streams by name.
         """
         _check_on_error(on_error)
+        if not isinstance(streams, Mapping):
+            raise UsageError(
+                f"merge() takes streams by name, {{name: stream}}, not {streams!r:.80}"
+            )
+        for stream in streams.values():
+            check_stream(stream)
         return self._merged(dict(streams), on_error)
 
     def _merged(

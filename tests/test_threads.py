@@ -489,12 +489,37 @@ def test_rate__a_wait_can_be_cancelled(client: AutonomousAI) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_workers": 0}, {"max_workers": True}, {"rate": 0}, {"rate": -1}, {"rate": "60"}]
+    "wrong",
+    [
+        *({"max_workers": 0}, {"max_workers": True}, {"rate": 0}, {"rate": -1}, {"rate": "60"}),
+        *({"client": "http://127.0.0.1:9"}, {"client": [None]}, {"client": ChatUI}),
+    ],
 )
 def test_pool__refuses_nonsense(wrong: dict[str, Any]) -> None:
     """A setting that cannot be used is refused at once."""
     with pytest.raises(UsageError):
-        Pool(None, **wrong)
+        Pool(**wrong)
+
+
+def test_pool__refuses_what_is_no_stream_or_no_prompts(client: AutonomousAI) -> None:
+    """One prompt is not taken for several, nor anything else for a stream, and nothing is sent."""
+    quiet: Any = stream_of(Text("a"), Finish())
+    wrong: Any
+    with Pool(client) as pool:
+        for wrong in ("hello", {"role": "user", "content": "hello"}):
+            with pytest.raises(UsageError, match="several prompts"):
+                pool.map(wrong)
+        for wrong in ([quiet], "hello"):
+            with pytest.raises(UsageError, match="streams by name"):
+                pool.merge(wrong)
+        with pytest.raises(UsageError, match="a stream is read, not 'hello'"):
+            pool.merge({"good": quiet, "bad": "hello"})  # type: ignore[dict-item]
+        with pytest.raises(UsageError, match="a client is asked, not 'http"):
+            pool.submit("hello", client="http://127.0.0.1:9")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a stream is read, not 'hello'"):
+        background("hello")  # type: ignore[arg-type]
+
+    assert "a" == quiet.reply().text
 
 
 def test_pool__leaving_takes_no_second(echo: Emulator) -> None:
