@@ -369,18 +369,23 @@ def test_talk__goes_on_after_ctrl_c(tmp_path: Path) -> None:
     assert [None, True, None] == [message.get("interrupted") for message in said[1::2]]
 
 
-@pytest.mark.parametrize(("key", "status"), [("\x04", 0), ("\x03", 130)])
-def test_talk__ends(key: str, status: int) -> None:
-    """Ctrl-D ends a talk well, Ctrl-C at the prompt with 130; the line is ended."""
+@pytest.mark.parametrize(
+    ("keys", "status"),
+    [(["\x04"], 0), (["\x03", "\x03"], 130), (["/Exit\n"], 0), (["quit\n"], 0)],
+    ids=["ctrl-d", "ctrl-c-twice", "exit", "quit"],
+)
+def test_talk__ends(keys: list[str], status: int) -> None:
+    """Ctrl-D and /exit end a talk well, two Ctrl-C at the prompt with 130; the line is ended."""
     with Terminal("chat", "--local") as terminal:
-        terminal.wait_for("> ")
-        # A Ctrl-C in the same instant as the prompt is not seen by CPython's
-        # readline before the next key; nobody types so fast.
-        time.sleep(0.2)
-        terminal.type(key)
+        for key in keys:
+            terminal.wait_for("> ")
+            # A Ctrl-C in the same instant as the prompt is not seen by CPython's
+            # readline before the next key; nobody types so fast.
+            time.sleep(0.2)
+            terminal.type(key)
 
         assert status == terminal.status()
-        assert terminal.shown.endswith(b"\r\n")
+        assert terminal.shown.removesuffix(b"\x1b[?2004l\r").endswith(b"\r\n")
         assert b"Traceback" not in terminal.shown
 
 

@@ -211,7 +211,10 @@ def test_getting_started__extras_are_those_that_there_are() -> None:
 
 def test_command_line__commands_of_a_talk_are_told() -> None:
     """The page tells of each command of a talk, and of no other."""
-    there = {name.removeprefix("do_") for name in vars(Talk) if name.startswith("do_")} | {"quit"}
+    there = {name.removeprefix("do_") for name in vars(Talk) if name.startswith("do_")} | {
+        "quit",
+        "exit",
+    }
     rows = table("command-line.md", "typed")
 
     assert there == {name for row in rows for name in re.findall(r"`/(\w+)", row[0])}

@@ -153,6 +153,46 @@ def test_interrupt__drops_what_is_half_typed() -> None:
 
 
 @needs_readline
+def test_interrupt__at_the_prompt_drops_the_line() -> None:
+    """Ctrl-C clears what is typed, or says how to leave; neither ends the talk."""
+    with (
+        chat_ui(replies="answered.") as emulator,
+        Terminal("chat", "--url", emulator.url("chat-ui")) as terminal,
+    ):
+        for keys, said in (("half", ""), ("", "Ctrl-D or /exit ends"), ("more", "")):
+            terminal.wait_for("> ")
+            time.sleep(0.2)  # readline sees no key in the instant of its prompt
+            terminal.type(keys)
+            terminal.wait_for(keys)
+            terminal.type("\x03")
+            terminal.wait_for(said)
+        typed(terminal, ("one\n", "answered."), ("/Help\n", "twice at an empty"), ("/exit\n", ""))
+
+        assert 0 == terminal.status()
+        assert ["one"] == emulator.prompts
+
+
+def test_interrupt__pressed_again_and_again_stops_the_answer_alone(tmp_path: Path) -> None:
+    """However often Ctrl-C is pressed while an answer is stopped, the talk goes on with it kept."""
+    kept = tmp_path / "talk.json"
+    answers = iter(["word " * 500, "second."])
+    with (
+        chat_ui(replies=lambda _: next(answers), pace=0.02) as emulator,
+        Terminal("chat", "--url", emulator.url("chat-ui"), "--conversation", str(kept)) as terminal,
+    ):
+        typed(terminal, ("one\n", "word"))
+        for _ in range(4):
+            terminal.type("\x03")
+            time.sleep(0.002)
+        typed(terminal, ("two\n", "second."), ("/quit\n", ""))
+
+        assert 0 == terminal.status()
+    assert b"Traceback" not in terminal.shown
+    said = json.loads(kept.read_text())["messages"]
+    assert [True, None] == [message.get("interrupted") for message in said[1::2]]
+
+
+@needs_readline
 def test_edit__without_words_has_the_question_there() -> None:
     """The last question stands in the line, and is changed with the keys of line editing."""
     with (

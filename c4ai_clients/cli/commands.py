@@ -140,7 +140,7 @@ def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
     Several PROMPTs are joined by blank lines, and - is what stands in standard
     input. Without PROMPT that is the question; in a terminal you talk: Ctrl-C
     stops an answer, /regenerate, /edit, /model, /save and others do what /help
-    says, /quit or Ctrl-D ends.
+    says, /exit or Ctrl-D ends.
 
     \b
     c4ai chat "Why is the sky blue?" --model command-r7b

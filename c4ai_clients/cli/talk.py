@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ __all__ = ["Session", "Talk", "state_of"]
 
 _KEPT_LINES = 2000
 _FENCE = '"""'
+_LEAVE = ("/quit", "/exit", "quit", "exit")
 _Written = TypeVar("_Written")
 
 
@@ -144,15 +146,34 @@ class Talk:
         self._client = session.client
 
     def run(self) -> None:
-        """Ask what is typed until ``/quit`` or the end of input."""
-        with _line_editing(self._completions) as remember:
+        """Ask what is typed until ``/quit`` or the end of input.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came twice at an empty prompt.
+        """
+        with _interruptible() as interruptible, _line_editing(self._completions) as remember:
             self._screen.note(
                 f"{self._client.provider}, {self._client.base_url}; "
                 "/help tells what there is, /quit or Ctrl-D ends"
             )
-            while (typed := self._screen.read("> ")) is not None and typed.strip() != "/quit":
+            leaving = False
+            while True:
+                try:
+                    interruptible()
+                    typed = self._screen.read("> ")
+                except KeyboardInterrupt:
+                    empty = not _half_typed()
+                    if leaving and empty:
+                        raise
+                    leaving = empty
+                    self._screen.note("\nCtrl-C again, Ctrl-D or /exit ends" if empty else "")
+                    continue
+                leaving = False
+                if typed is None or typed.rstrip().lower() in _LEAVE:
+                    return
                 remember()
                 try:
+                    interruptible()
                     self._do(typed)
                 except KeyboardInterrupt as error:
                     # Without words of the screen's it is the line of ^C that ends here.
@@ -174,12 +195,12 @@ class Talk:
     def _do(self, typed: str) -> None:
         if typed.startswith(_FENCE):
             typed = " " + self._fenced(typed)  # as text, even where it begins like a command
-        command = re.match(r"/([a-z]+)(?:\s+(.*))?\Z", typed.rstrip(), re.DOTALL)
+        command = re.match(r"/([a-zA-Z]+)(?:\s+(.*))?\Z", typed.rstrip(), re.DOTALL)
         if command is None:
             if typed.strip():
                 self._session.ask(typed.strip())
             return
-        does = getattr(self, f"do_{command[1]}", None)
+        does = getattr(self, f"do_{command[1].lower()}", None)
         if does is None:
             raise UsageError(
                 f"no command /{command[1]}: /help lists them; "
@@ -264,10 +285,13 @@ class Talk:
     def do_help(self, _: str) -> None:
         """/help: show this."""
         told = [getattr(self, f"do_{name}").__doc__.split(": ") for name in _COMMANDS]
-        for command, does in (*told, ("/quit", "end; so does Ctrl-D.")):
+        for command, does in (*told, ("/quit, /exit", "end; so does Ctrl-D.")):
             self._screen.note(f"{command:<15} {does}")
         self._screen.note(f"{_FENCE:<15} begins a question of several lines, and ends it")
         self._screen.note(f"{'Ctrl-C':<15} stops an answer; what came of it is kept")
+        self._screen.note(
+            f"{'':<15} at the prompt it drops what is typed; twice at an empty one ends"
+        )
 
     def _export(self, path: str) -> None:
         with open(path, "w", encoding="utf-8") as opened:
@@ -277,7 +301,7 @@ class Talk:
         """Return what *word*, the last one of *line*, may become."""
         command, space, _ = line.partition(" ")
         if not space:
-            names = (f"/{name} " for name in (*_COMMANDS, "quit"))
+            names = (f"/{name} " for name in (*_COMMANDS, "quit", "exit"))
         elif command in ("/file", "/save"):
             found = glob.iglob(glob.escape(os.path.expanduser(word)) + "*")
             return sorted(f"{name}/" if os.path.isdir(name) else name for name in found)
@@ -290,6 +314,40 @@ class Talk:
 
 
 _COMMANDS = tuple(name.removeprefix("do_") for name in vars(Talk) if name.startswith("do_"))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Yield what lets the next Ctrl-C through, that one alone.
+
+    Whoever presses it again while an answer is being stopped wants nothing more.
+    """
+    through = False
+
+    def let_through() -> None:
+        nonlocal through
+        through = True
+
+    def interrupt(*_: object) -> None:
+        nonlocal through
+        if through:
+            through = False
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield let_through
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _half_typed() -> str:
+    """Return what stood in the line that was interrupted."""
+    try:
+        import readline
+    except ImportError:
+        return ""
+    return readline.get_line_buffer()
 
 
 @contextlib.contextmanager
