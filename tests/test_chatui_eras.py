@@ -482,7 +482,7 @@ def test_in_between__found_out_by_several_at_once() -> None:
     with Emulator(("chat-ui",), era="B00", pace=0.01) as emulator:
         with C4AICommand(emulator.url("chat-ui"), retry=QUICK) as client:
             with Pool(client, max_workers=8) as pool:
-                assert all(reply.text for reply in pool.map("abcdefgh"))
+                assert all(reply.text for reply in pool.map(list("abcdefgh")))
 
         assert 8 == emulator.processed
 

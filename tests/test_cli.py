@@ -217,16 +217,19 @@ def test_serve__says_why_it_cannot_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         in_use = c4ai("serve", "--provider", "chat-ui", "--port", port)
-    wrong = (("--era", "Z"), ("--fault", "cut,at=soon"), ("--upstream", "me:pw@nonsense"))
-    unknown, fault, upstream = at_once([("serve", *setting) for setting in wrong])
+    faults = (("--fault", "cut,at=soon"), ("--fault", "status,status=9999"))
+    wrong = (("--era", "Z"), ("--upstream", "me:pw@nonsense"), *faults)
+    unknown, upstream, fault, status = at_once([("serve", *setting) for setting in wrong])
 
     assert "Address already in use" in in_use.stderr.decode().splitlines()[0]
     assert "'Z'" in sentence(unknown)
     assert "'soon' is no value of at" in sentence(fault)
+    assert "100 to 599, not 9999" in sentence(status)
     assert "upstream is a URL such as http://localhost:8000/v1, not 'nonsense'" in sentence(
         upstream
     )
-    assert [2, 2, 2, 2] == [ran.returncode for ran in (in_use, unknown, fault, upstream)]
+    tried = (in_use, unknown, upstream, fault, status)
+    assert [2, 2, 2, 2, 2] == [ran.returncode for ran in tried]
 
 
 def test_error__ends_the_line_of_a_partial_answer() -> None:

@@ -103,6 +103,14 @@ def test_compare__the_key_goes_to_the_first_alone() -> None:
     assert {"chat-ui": True, "autonomous": False} == told
 
 
+def test_compare__local_has_its_own_servers() -> None:
+    """A URL beside --local is one sentence."""
+    ran = c4ai("compare", "--local", "--to", "http://127.0.0.1:9", "Hi")
+
+    assert "no provider 'http://127.0.0.1:9'; there are: " in sentence(ran)
+    assert 2 == ran.returncode
+
+
 def test_compare__nobody_to_ask() -> None:
     """Whom to ask is said before anything is sent."""
     ran = c4ai("compare", "Why?")

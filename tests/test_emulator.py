@@ -590,6 +590,8 @@ def test_an_unknown_fault_is_refused() -> None:
     """A misspelt kind would never happen, so it is an error at once."""
     with pytest.raises(ValueError, match="no fault is called 'cutt'"):
         Fault("cutt")
+    with pytest.raises(ValueError, match="100 to 599, not 9999"):
+        Fault("status", status=9999)
 
 
 # The server itself.
@@ -771,6 +773,43 @@ def test_a_text_is_split_without_loss(text: str) -> None:
 
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= 9 for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "said"),
+    [
+        ({"nope": 1}, TypeError, "no setting 'nope'; there are: protocols, era,.* queue_size,"),
+        ({"replies": 5}, ValueError, "replies is a text, .*, not 5"),
+        ({"replies": ["one", 2]}, ValueError, r"replies is a text, .*, not \['one', 2\]"),
+        ({"replies": {"a": "b"}}, ValueError, "replies is a text, .*, not {"),
+        ({"pace": "a"}, ValueError, "seconds before each token, not 'a'"),
+        ({"pace": -1}, ValueError, "seconds before each token, not -1"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused(
+    settings: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    """A sentence says what is wrong, and what there is."""
+    with pytest.raises(error, match=said):
+        Emulator(("chat-ui",), **settings)
+
+
+@pytest.mark.parametrize("block_fails", [False, True])
+def test_a_function_for_replies_that_raises(block_fails: bool) -> None:
+    """The model fails for the client, and leaving the block raises the very error."""
+
+    def replies(prompt: str) -> str:
+        raise LookupError(prompt)
+
+    with pytest.raises(LookupError, match="Hello"):
+        with Emulator(("chat-ui",), replies=replies) as emulator:
+            body = conversation(emulator).ask("Hello").body
+            assert "LookupError('Hello')" in lines_of(body)[-1]["message"]
+            if block_fails:
+                raise KeyError
+    with pytest.raises(TypeError, match="replies gave 5, which is no text"):
+        with Emulator(("chat-ui",), replies=lambda _: 5) as emulator:  # type: ignore[arg-type, return-value]
+            conversation(emulator).ask("Hello")
 
 
 def test_scripted_replies_are_given_out_in_order() -> None:

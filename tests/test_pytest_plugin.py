@@ -74,11 +74,29 @@ def test_wrong(chat_client):
 @pytest.mark.chat_emulator("qwen")
 def test_no_keyword(chat_client):
     pass
+
+
+@pytest.mark.chat_emulator(nope=1)
+def test_no_setting(chat_client):
+    pass
+
+
+def replies(prompt):
+    assert "Bye" == prompt
+    return "Bye!"
+
+
+@pytest.mark.chat_emulator(replies=replies)
+def test_function(chat_client):
+    with pytest.raises(RuntimeError):
+        chat_client.chat("Hi")
 """
     )
     ran = pytest_in(tmp_path)
 
-    assert "1 failed, 8 passed, 2 errors" in ran.stdout
+    assert "1 failed, 9 passed, 4 errors" in ran.stdout
     assert "FAILED test_all.py::test_wrong" in ran.stdout
     assert "ERROR test_all.py::test_no_keyword - TypeError: the marker takes keyw" in ran.stdout
+    assert "ERROR test_all.py::test_no_setting - TypeError: Emulator has no setti" in ran.stdout
+    assert "ERROR test_all.py::test_function - AssertionError: assert 'Bye' == 'Hi" in ran.stdout
     assert "ERROR test_all.py::test_unasked - AssertionError: 1 scripted replies were" in ran.stdout

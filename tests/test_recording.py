@@ -213,6 +213,12 @@ def test_record__refuses(tmp_path: Path) -> None:
         pass
     with pytest.raises(UsageError, match="cannot write"), record(client, tmp_path / "no" / "file"):
         pass
-    path.write_text("[]\n")
-    with pytest.raises(ValueError, match="line 1"), replay(path):
+    for other in (b"[]\n", b"some text", b"\xff\xfe\n"):
+        path.write_bytes(other)
+        with pytest.raises(ValueError, match="is no recording: its line 1"), replay(path):
+            pass
+    with (
+        pytest.raises(ValueError, match=r"cannot read .*: No such file"),
+        replay(tmp_path / "none"),
+    ):
         pass

@@ -247,8 +247,9 @@ def targets(
                 "api_key": flags.get("api_key") if at == 0 else None,
             }
             if local or not re.search("[.:/]", whom):
+                kind = _kind(whom, None)
                 url = running.url(whom) if running is not None else None
-                return _kind(whom, None)(url, trust_env=not local, **settings)
+                return kind(url, trust_env=not local, **settings)
             try:
                 return connect(whom, **settings)
             except UsageError:

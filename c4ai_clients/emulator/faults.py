@@ -100,10 +100,12 @@ class Fault:
     fired: int = field(default=0, init=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a kind that does not exist: it would silently never happen."""
+        """Refuse what does not exist: it would silently never happen, or as something else."""
         if self.kind not in KINDS:
             known = ", ".join(sorted(KINDS))
             raise ValueError(f"no fault is called {self.kind!r}; there are {known}")
+        if self.status is not None and not 100 <= self.status <= 599:
+            raise ValueError(f"status is one of HTTP's, 100 to 599, not {self.status}")
 
 
 class Faults:

@@ -22,6 +22,7 @@ asked the same, in the same conversation where that can be told.
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import hashlib
 import http.client
@@ -95,22 +96,26 @@ def exchanges(path: str | PathLike[str]) -> list[Exchange]:
     """Read a recording, in the order of its requests.
 
     Raises:
-        ValueError: The file holds something else; says which line.
+        ValueError: The file cannot be read, or holds something else; says which line.
     """
     rows = []
-    with open(path, encoding="utf-8-sig") as opened:
-        for number, line in enumerate(opened, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                if "error" not in row:
-                    began = float(row.get("started", row.get("at_ms", number)))
-                    rows.append((began, _exchange(row)))
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number}: no recorded exchange: {error!r}"
-                ) from error
+    try:
+        with open(path, "rb") as opened:
+            lines = opened.read().removeprefix(codecs.BOM_UTF8).split(b"\n")
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if "error" not in row:
+                began = float(row.get("started", row.get("at_ms", number)))
+                rows.append((began, _exchange(row)))
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is no recording: its line {number} holds no recorded exchange"
+            ) from error
     rows.sort(key=lambda row: row[0])
     return [exchange for _, exchange in rows]
 
@@ -380,7 +385,7 @@ def replay(path: str | PathLike[str], *, pace: float = 0.0) -> Iterator[Replay]:
         pace: 1 waits between pieces as the recorded server did, 0 not at all.
 
     Raises:
-        ValueError: The file holds something else.
+        ValueError: The file cannot be read, or holds something else.
         AssertionError: On leaving without another error: a request was not
             the recorded one, was not recorded, or was not made.
     """
@@ -398,7 +403,7 @@ def replies(path: str | PathLike[str]) -> list[str]:
     An answer that did not become complete is left out.
 
     Raises:
-        ValueError: The file holds no recording.
+        ValueError: The file cannot be read, or holds no recording.
     """
     found = (_said(exchange.body) for exchange in exchanges(path))
     return [text for text in found if text is not None]

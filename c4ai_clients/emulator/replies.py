@@ -121,7 +121,7 @@ class Answer:
 
 
 Reply = str | Answer
-Replies = Reply | Path | Callable[[str], Reply] | Sequence[Reply] | None
+Replies = Reply | Path | Callable[[str], Reply | None] | Sequence[Reply] | None
 
 
 def made_up(prompt: str, seed: int = 0) -> str:
@@ -151,20 +151,28 @@ class Model:
         if upstream is not None:
             _check_url(upstream)
         self.prompts: list[str] = []
+        self.failure: BaseException | None = None
         self._lock = threading.Lock()
         self._seed = seed
         self._upstream = upstream
         self._key = upstream_key
         self._name = upstream_model
-        self._make: Callable[[str], Reply] | None = None
+        self._make: Callable[[str], Reply | None] | None = None
         self._fixed: Reply | None = None
         self._left: list[Reply] | None = None
         if isinstance(replies, str | Answer):
             self._fixed = replies
         elif callable(replies):
             self._make = replies
+        elif isinstance(replies, Path):
+            self._left = list(recorded(replies))
+        elif isinstance(replies, Sequence) and all(isinstance(r, str | Answer) for r in replies):
+            self._left = list(replies)
         elif replies is not None:
-            self._left = list(recorded(replies) if isinstance(replies, Path) else replies)
+            raise ValueError(
+                "replies is a text, an Answer, a function of the prompt, a list of texts and "
+                f"answers, or the Path of a recording, not {replies!r:.80}"
+            )
 
     @property
     def unasked(self) -> int:
@@ -183,13 +191,24 @@ class Model:
             self.prompts.append(prompt)
             given = self._next()
         if given is None and self._make:
-            given = self._make(prompt)
+            given = self._made(self._make, prompt)
         if given is None and self._upstream:
             turns = list(chat) or [{"role": "user", "content": prompt}]
             return self._asked_upstream(turns)
         if given is None:
             given = made_up(prompt, self._seed)
         return given if isinstance(given, Answer) else Answer(given)
+
+    def _made(self, make: Callable[[str], Reply | None], prompt: str) -> Reply | None:
+        """Give what the function makes of the prompt; where it fails, so does the model."""
+        try:
+            given = make(prompt)
+            if not isinstance(given, str | Answer | None):
+                raise TypeError(f"replies gave {given!r:.80}, which is no text and no Answer")
+        except BaseException as error:  # noqa: BLE001 - raised when the emulator is left
+            self.failure = self.failure or error
+            return Answer(error=f"the emulator's replies failed: {error!r}", error_after=0)
+        return given
 
     def _next(self) -> Reply | None:
         if self._left is None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import ssl
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from types import TracebackType
 from typing import Any
 
@@ -36,7 +39,8 @@ class Emulator:
 
     A context manager: every protocol asked for gets a port of its own, and on
     leaving every socket is closed and every thread joined. Where `replies` is a
-    sequence or a recording, an answer that nobody asked for fails the block on leaving it.
+    sequence or a recording, an answer that nobody asked for fails the block on leaving it;
+    where it is a function, so does what that raised.
 
     Args:
         protocols: Any of "chat-ui", "h2o", "autonomous", "gradio", or names
@@ -82,6 +86,9 @@ class Emulator:
         """Prepare; no port is opened yet."""
         if framing not in _FRAMINGS:
             raise ValueError(f"framing is one of {', '.join(_FRAMINGS)}, not {framing!r}")
+        if not isinstance(pace, int | float) or not 0 <= pace < math.inf:
+            raise ValueError(f"pace is the seconds before each token, not {pace!r}")
+        _check_names(settings)
         self._settings = Settings(**settings)
         self._model = Model(
             replies,
@@ -165,8 +172,10 @@ class Emulator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close everything, and complain of answers nobody asked for."""
+        """Close everything, and complain of replies that failed, or that nobody asked for."""
         self.stop()
+        if self._model.failure is not None and (kind is None or issubclass(kind, Exception)):
+            raise self._model.failure  # which the block's own error came of
         if kind is None and self._model.unasked:
             raise AssertionError(f"{self._model.unasked} scripted replies were never asked for")
 
@@ -227,3 +236,13 @@ class Emulator:
         """The steps whose client went away before the body had ended."""
         with self._journal.lock:
             return list(self._journal.hang_ups)
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """Refuse a setting that does not exist."""
+    there = [field.name for field in fields(Settings)]
+    if wrong := [repr(name) for name in settings if name not in there]:
+        own = [name for name in inspect.signature(Emulator).parameters if name != "settings"]
+        raise TypeError(
+            f"Emulator has no setting {', '.join(wrong)}; there are: {', '.join([*own, *there])}"
+        )
