@@ -345,6 +345,22 @@ def test_pipe__a_full_disk_is_one_sentence(args: list[str], told: str) -> None:
     assert 1 == ran.returncode
 
 
+@pytest.mark.parametrize("args", [["chat", "--json", "Hi"], ["chat", "Hi"], ["models"]], ids=str)
+def test_pipe__a_closed_output_is_one_sentence(args: list[str]) -> None:
+    """An answer that goes nowhere is an error."""
+    with chat_ui(replies="Yes.") as emulator:
+        ran = subprocess.run(
+            ["sh", "-c", '"$@" >&-', "sh", *C4AI, *args, "--url", emulator.url("chat-ui")],
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
+            env=environment(),
+            check=False,
+        )
+
+    assert (1, b"c4ai: standard output is closed\n") == (ran.returncode, ran.stderr)
+
+
 def test_talk__goes_on_after_ctrl_c(tmp_path: Path) -> None:
     """Ctrl-C stops an answer, which stays in the conversation; the talk goes on in it."""
     kept = tmp_path / "talk.json"
@@ -636,9 +652,13 @@ def test_models__one_a_line() -> None:
     """Into a pipe go the names that a server lists, or, beside it, that there are none."""
     with Emulator(("chat-ui", "gradio"), models=["one", "org/two"]) as emulator:
         ran = c4ai("models", "--url", emulator.url("chat-ui"))
+        as_json = c4ai("models", "--url", emulator.url("chat-ui"), "--json")
         none = c4ai("models", "--provider", "gradio", "--url", emulator.url("gradio"))
 
     assert (b"one\norg/two\n", b"") == (ran.stdout, ran.stderr)
+    listed = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert ["one", "org/two"] == [model["id"] for model in listed]
+    assert {"label", "description", "multimodal"} < set(listed[0])
     assert "gradio lists no models" in sentence(none)
     assert (b"", 0) == (none.stdout, none.returncode)
 
@@ -695,6 +715,8 @@ def test_help__for_a_newcomer() -> None:
 
 def test_completion__of_commands_providers_and_models() -> None:
     """What the shell asks for when Tab is pressed: the words that may stand there."""
+    scripts = at_once([("completion", shell) for shell in ("bash", "zsh", "fish")])
+    assert all(b"_C4AI_COMPLETE" in ran.stdout and 0 == ran.returncode for ran in scripts)
     words = {"c4ai do": "doctor", "c4ai chat --provider h2": "h2o"}
     words["c4ai chat --provider c4ai-command --model command-r7b-1"] = "command-r7b-12-2024"
     for line, word in words.items():

@@ -87,7 +87,7 @@ def test_doctor__no_url() -> None:
     """What is no URL is told on one line, with how to write it."""
     ran = c4ai("doctor", "foo bar")
 
-    assert 1 == ran.returncode
+    assert 2 == ran.returncode
     assert b"wrong url: 'foo bar' is no URL of a server" in ran.stdout
     assert b"write it as https://host" in ran.stdout
 

@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 import time
+from dataclasses import fields
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
 import c4ai_clients
 
@@ -117,7 +119,7 @@ def commands(ctx: click.Context) -> None:
     c4ai chat "Why is the sky blue?"           ask the C4AI Command Space
     c4ai chat                                  talk; /help tells what else can be typed
     c4ai doctor localhost:7860                 what answers there, and how to use it
-    eval "$(_C4AI_COMPLETE=bash_source c4ai)"  have Tab complete; also zsh_source, fish_source
+    eval "$(c4ai completion bash)"             have Tab complete; also zsh, fish
     """  # noqa: D301  (click keeps the lines after a backspace)
     if ctx.invoked_subcommand is None:
         print(ctx.get_help(), flush=True)
@@ -178,6 +180,7 @@ def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
 
 @commands.command()
 @server_options
+@option("--json", "as_json", is_flag=True, help="Print each model as a line of JSON.")
 @click.pass_context
 def models(ctx: click.Context, /, **given: Any) -> None:
     """List the models that a server offers, one a line."""
@@ -189,6 +192,10 @@ def models(ctx: click.Context, /, **given: Any) -> None:
     if not listed:
         tell(f"{client.provider} lists no models: its server has one, or does not say")
     for model in listed:
+        if given["as_json"]:
+            told = {each.name: getattr(model, each.name) for each in fields(model)}
+            print(json.dumps({name: told[name] for name in told if name != "raw"}), flush=True)
+            continue
         words = f"  ({model.label})" if model.label not in ("", model.id) else ""
         print(one_line(model.id + (words if is_terminal(sys.stdout) else "")), flush=True)
 
@@ -322,8 +329,8 @@ def doctor(ctx: click.Context, /, url: str, **given: Any) -> None:
             console.print(Words(f"{mark:<6}", colour), words, sep="")
             if check.remedy:
                 console.print(Words(f"{'':<6}{one_line(check.remedy)}"))
-    if finding.client is None:
-        ctx.exit(1)
+    if finding.client is None:  # of what is no URL nothing is asked
+        ctx.exit(1 if finding.tried or not isinstance(finding.error, UsageError) else 2)
 
 
 @commands.command()
@@ -365,6 +372,20 @@ def serve(names: tuple[str, ...], port: int, faults: tuple[str, ...], **settings
         tell("running; Ctrl-C ends it")
         while True:
             time.sleep(3600)
+
+
+@commands.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what has Tab complete commands, providers and models in SHELL.
+
+    \b
+    eval "$(c4ai completion bash)"
+    c4ai completion fish | source
+    """  # noqa: D301
+    made = get_completion_class(shell)
+    assert made is not None
+    print(made(commands, {}, "c4ai", "_C4AI_COMPLETE").source(), flush=True)
 
 
 def _question(prompt: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import sys
@@ -17,13 +18,24 @@ _logger = logging.getLogger("c4ai_clients")
 
 
 def set_streams() -> None:
-    """Have no character fail: UTF-8 into pipes, the console's own encoding else."""
+    """Have no character fail: UTF-8 into pipes, the console's own encoding else.
+
+    A standard output that is closed fails like a full disk, where something is written.
+    """
+    sys.stdout = sys.stdout or _Closed()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             if stream is sys.stdin or stream.isatty():
                 stream.reconfigure(errors="replace")
             else:
                 stream.reconfigure(encoding="utf-8", errors="replace", newline="\n")
+
+
+class _Closed(io.TextIOBase):
+    """A standard output that is not there."""
+
+    def write(self, _: str, /) -> int:
+        raise OSError(errno.EBADF, "standard output is closed")
 
 
 def is_terminal(stream: Any) -> bool:
