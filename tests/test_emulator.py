@@ -743,6 +743,17 @@ def test_the_made_up_answer_is_the_same_everywhere() -> None:
         assert emulator.prompts == ["Why?", "Why?"]
 
 
+def test_the_made_up_answer_quotes_the_beginning_of_a_long_prompt() -> None:
+    """At a pace, all of it would take minutes; the model is given it whole."""
+    prompt = "word " * 2000
+    with Emulator(("chat-ui",)) as emulator:
+        text = lines_of(conversation(emulator).ask(prompt).body)[-1]["text"]
+
+        assert [prompt] == emulator.prompts
+    assert f"{prompt[:200]}…" in text
+    assert len(text) < 1000
+
+
 def test_a_made_up_title_is_short(emulator: Emulator) -> None:
     """chat-ui's title begins as the prompt does, and does not repeat it."""
     titles = [

@@ -32,6 +32,7 @@ __all__ = [
 
 Chat = Sequence[Mapping[str, str]]
 
+_ECHOED = 200  # characters of the prompt in a made-up answer: at a token's pace more is no fun
 _PIECE = re.compile(r"\s?\w{1,8}|[^\w\s]+|\s")
 _OPENINGS = (
     "You asked: “{prompt}”.",
@@ -125,10 +126,12 @@ Replies = Reply | Path | Callable[[str], Reply | None] | Sequence[Reply] | None
 
 
 def made_up(prompt: str, seed: int = 0) -> str:
-    """Make an answer of several sentences out of the prompt."""
+    """Make an answer of several sentences out of the prompt, of which it quotes the beginning."""
+    asked = prompt.strip()
+    quoted = asked if len(asked) <= _ECHOED else asked[:_ECHOED] + "…"
     chance = random.Random(f"{seed}:{prompt}".encode("utf-8", "surrogatepass"))
     said = [
-        chance.choice(_OPENINGS).format(prompt=prompt.strip()),
+        chance.choice(_OPENINGS).format(prompt=quoted),
         *chance.sample(_MIDDLES, 2),
         chance.choice(_CLOSINGS),
     ]
