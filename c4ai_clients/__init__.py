@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .clocks import Timeout
     from .conversation import Conversation
     from .detect import connect
+    from .messages import Messages
     from .providers.autonomous import AutonomousAI
     from .providers.chatui import C4AICommand, ChatUI
     from .providers.gradio import Gradio, Qwen
@@ -49,6 +50,7 @@ __all__ = [
     "Conversation",
     "Gradio",
     "IncompleteReplyError",
+    "Messages",
     "Model",
     "ModelError",
     "ModelNotFoundError",
@@ -78,6 +80,7 @@ _HOMES = {
     "Timeout": "clocks",
     "Conversation": "conversation",
     "connect": "detect",
+    "Messages": "messages",
     "AutonomousAI": "providers.autonomous",
     "C4AICommand": "providers.chatui",
     "ChatUI": "providers.chatui",
@@ -89,14 +92,19 @@ _HOMES = {
     "Stream": "stream",
 }
 
+# The modules that may be imported from, beside what stands in this one.
+_MODULES = ("batch", "detect", "emulator", "errors", "events", "notebook", "recording", "threads")
+
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_MODULES])

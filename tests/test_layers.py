@@ -248,6 +248,20 @@ def test_import__loads_nothing_heavy(heavy: str, loaded: set[str]) -> None:
     assert heavy not in loaded
 
 
+def test_import__dir_is_what_is_public() -> None:
+    """Tab shows the public names and modules alone, and each of them is there."""
+    code = (
+        "import c4ai_clients as c; names = dir(c); print(*names);"
+        "from c4ai_clients import *; assert all(hasattr(c, name) for name in names);"
+        "assert names == dir(c)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = set(ran.stdout.split())
+
+    assert {*c4ai_clients.__all__, "batch", "emulator", "notebook", "threads"} <= names
+    assert not {"Any", "TYPE_CHECKING", "import_module", "client", "logging"} & names
+
+
 @pytest.mark.parametrize("later", ["requests", "urllib3", "c4ai_clients.client"])
 def test_import__loads_a_client_when_it_is_asked_for(later: str) -> None:
     """Importing the package loads no HTTP; naming a client does, and no other client."""
