@@ -640,7 +640,7 @@ def test_terminal__words_go_beside_a_piped_answer(
 def test_terminal__shows_the_place_in_the_queue() -> None:
     """Whoever waits in a queue sees the place."""
     with Emulator(("gradio",)) as emulator:
-        emulator.fail("slow_queue", step="data", seconds=1.0)
+        emulator.fail("slow_queue", seconds=1.0)
         url = emulator.url("qwen")
         with Terminal("chat", "--provider", "qwen", "--url", url, "Hi") as terminal:
             terminal.wait_for("in the queue, place ")
