@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import re
+import stat
 import tempfile
 import threading
 import weakref
@@ -150,7 +151,13 @@ class Conversation:
 
         Args:
             at: How many messages to keep; all by default.
+
+        Raises:
+            UsageError: There are not so many.
         """
+        count = len(self.messages)
+        if at is not None and (type(at) is not int or not 0 <= at <= count):
+            raise UsageError(f"there are {count} messages: fork at 0 to {count}, not {at!r}")
         other = Conversation(self.client, system=self.system, model=self.model)
         other.messages = copy.deepcopy(self.messages[:at])
         other.keep = self.keep
@@ -173,7 +180,8 @@ class Conversation:
         ``docs/conversations.md``; it holds the server's cookies.
 
         Raises:
-            OSError: It cannot be written there.
+            UsageError: It cannot be written there, or what is there is no
+                regular file, but a link, a device or a pipe.
         """
         record = {
             "format": _FORMAT,
@@ -187,20 +195,12 @@ class Conversation:
             "cookies": self.cookies,
             "keep": self.keep,
         }
-        target = os.fspath(path)
-        handle, beside = tempfile.mkstemp(  # made with mode 0600
-            prefix=".c4ai-", suffix=".json", dir=os.path.dirname(target) or "."
-        )
+        target = os.fsdecode(path)
         try:
-            with os.fdopen(handle, "w", encoding="ascii") as opened:
-                json.dump(record, opened, indent=1)
-                opened.flush()
-                os.fsync(handle)  # or the move may be on the disk before the words are
-            os.replace(beside, target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-            raise
+            _check_regular(target)
+            _write(target, record)
+        except OSError as error:
+            raise UsageError(f"cannot write {target}: {error.strerror}") from error
 
     def export(self) -> str:
         """Return it as Markdown: who said what, in order, and what was interrupted."""
@@ -258,8 +258,16 @@ class Conversation:
         or ``Gradio`` and ``Qwen``, go on with each other's conversations.
 
         Raises:
-            UsageError: The conversation belongs elsewhere.
+            UsageError: The conversation belongs elsewhere, or *client* is none.
         """
+        from .client import ChatClient  # which imports this module
+
+        if not isinstance(client, ChatClient):
+            given: Any = client  # not shown: a URL may hold a login
+            kind = (
+                f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+            )
+            raise UsageError(f'client is a client, such as ChatUI("https://…"), not {kind}')
         if self.url and self.url != client.base_url:
             raise UsageError(
                 f"this conversation is with {self.url}, the client with {client.base_url}: "
@@ -333,6 +341,34 @@ class Conversation:
         if interrupted:
             answer["interrupted"] = True
         self.messages = [*turn.history, turn.message, answer]
+
+
+def _check_regular(path: str) -> None:
+    """Refuse what is there and is no regular file: moving ours into its place would destroy it."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
+        what = kinds.get(stat.S_IFMT(mode), "no regular file")
+        raise UsageError(f"cannot write {path}: it is {what}; name another file")
+
+
+def _write(target: str, record: dict[str, Any]) -> None:
+    handle, beside = tempfile.mkstemp(  # made with mode 0600
+        prefix=".c4ai-", suffix=".json", dir=os.path.dirname(target) or "."
+    )
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as opened:
+            json.dump(record, opened, indent=1)
+            opened.flush()
+            os.fsync(handle)  # or the move may be on the disk before the words are
+        os.replace(beside, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
 
 
 def _read(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,19 +35,6 @@ def test_save__survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     assert before == path.read_bytes()
     assert [path] == list(tmp_path.iterdir())
-
-
-def test_save__never_through_a_symlink(tmp_path: Path) -> None:
-    """A link at the path is replaced, not followed."""
-    other = tmp_path / "other"
-    other.write_text("mine")
-    path = tmp_path / "talk.json"
-    path.symlink_to(other)
-    Conversation(None).save(path)
-
-    assert "mine" == other.read_text()
-    assert not path.is_symlink()
-    assert 0o600 == path.stat().st_mode & 0o777
 
 
 def test_load__everything_that_was_saved(tmp_path: Path) -> None:
@@ -172,6 +160,17 @@ def test_load__not_with_another_protocol(
             stranger("https://chat.test").stream("Hi", conversation=loaded)
 
 
+@pytest.mark.parametrize(
+    ("given", "kind"), [("http://u:pw@chat.test", "str"), (ChatUI, "the class ChatUI")]
+)
+def test_load__with_what_is_no_client(tmp_path: Path, given: Any, kind: str) -> None:
+    """What stands where a client belongs is told by its kind, and not shown."""
+    path = tmp_path / "talk.json"
+    Conversation(None).save(path)
+    with pytest.raises(UsageError, match=f"not {kind}$"):
+        Conversation.load(path, given)
+
+
 def test_load__without_a_client(tmp_path: Path, emulator: Emulator) -> None:
     """A conversation loaded alone says that it needs a client; giving it to one is enough."""
     with C4AICommand(emulator.url("chat-ui")) as client:
@@ -200,6 +199,20 @@ def test_fork__goes_on_from_a_copy(emulator: Emulator) -> None:
     assert ("s", talk.model) == (fork.system, fork.model)
     prompt = json.loads(emulator.requests[-1].form().fields["data"])["inputs"]
     assert prompt.startswith("User: one\nAssistant: ")
+
+
+@pytest.mark.parametrize("at", [-1, 3, "1", 1.0, True])
+def test_fork__only_where_there_is_a_message(at: Any) -> None:
+    """What is no count of messages that there are is refused, and they are counted."""
+    talk = Conversation(None)
+    talk.messages = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "1"},
+    ]
+
+    assert [0, 1, 2, 2] == [len(talk.fork(each).messages) for each in (0, 1, 2, None)]
+    with pytest.raises(UsageError, match=f"there are 2 messages: fork at 0 to 2, not {at!r}"):
+        talk.fork(at)
 
 
 def test_pickle__without_cookies(emulator: Emulator) -> None:

@@ -87,20 +87,32 @@ def test_save__is_never_wider_for_a_moment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["file", "dangling", "directory", "itself"])
-def test_save__replaces_a_link(tmp_path: Path, target: str) -> None:
-    """A symbolic link at the path is replaced; what it leads to stays as it was."""
+def test_save__never_through_a_link(tmp_path: Path, target: str) -> None:
+    """A symbolic link at the path is refused; it and what it leads to stay as they were."""
     away = tmp_path / "away"
     away.mkdir()
     to = {"file": away / "f", "dangling": away / "none", "directory": away, "itself": "talk.json"}
     (away / "f").write_text("mine")
     path = tmp_path / "talk.json"
     path.symlink_to(to[target])
-    talk().save(path)
+    with pytest.raises(UsageError, match=r"cannot write .*/talk\.json: it is a symbolic link"):
+        talk().save(path)
 
-    assert not path.is_symlink()
-    assert 0o600 == mode(path)
+    assert path.is_symlink()
     assert "mine" == (away / "f").read_text()
     assert [away / "f"] == list(away.iterdir())
+    assert ["away", "talk.json"] == sorted(each.name for each in tmp_path.iterdir())
+
+
+def test_save__leaves_a_pipe(tmp_path: Path) -> None:
+    """What is no regular file, as a pipe or a device, is refused and not replaced."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match=r"cannot write .*/pipe: it is no regular file"):
+        talk().save(path)
+
+    assert stat.S_ISFIFO(path.lstat().st_mode)
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_save__a_hard_link_keeps_what_it_had(tmp_path: Path) -> None:
@@ -114,14 +126,23 @@ def test_save__a_hard_link_keeps_what_it_had(tmp_path: Path) -> None:
     assert COOKIE in path.read_text()
 
 
-@pytest.mark.parametrize("where", ["missing/talk.json", "file/talk.json", "directory"])
-def test_save__where_nothing_can_be_written(tmp_path: Path, where: str) -> None:
-    """What cannot be written is an OSError, and leaves nothing beside."""
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        ("missing/talk.json", "No such file or directory"),
+        ("file/talk.json", "Not a directory"),
+        ("directory", "it is a directory; name another file"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_save__where_nothing_can_be_written(tmp_path: Path, where: str, why: str) -> None:
+    """What cannot be written is told of the path that was given, and leaves nothing beside."""
     (tmp_path / "file").write_text("")
     (tmp_path / "directory").mkdir()
-    with pytest.raises(OSError, match=r"directory|Directory"):
+    with pytest.raises(UsageError) as caught:
         talk().save(tmp_path / where)
 
+    assert f"cannot write {tmp_path / where}: {why}" == str(caught.value)
     assert ["directory", "file"] == sorted(each.name for each in tmp_path.rglob("*"))
 
 
