@@ -6,16 +6,17 @@ in its own ``stream``, and one generator, ``_events``, that tells its protocol.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from . import markup
 from .clocks import Call, Timeout, TimeoutLike
 from .conversation import Conversation, Revision
-from .errors import ModelNotFoundError, UsageError
+from .errors import C4AIError, ModelNotFoundError, UsageError
 from .events import Event
 from .messages import FileLike, Messages, parse, split_system, text_of, uploads
 from .retrying import RetryLike, RetryPolicy
@@ -71,15 +72,26 @@ class _GetModel:
     """``get_model``: on a class over what is built in, on an instance over what it knows too."""
 
     def __get__(self, client: ChatClient | None, owner: type[ChatClient]) -> Callable[[str], str]:
-        known = (*owner.built_in_models, *(client._listed if client is not None else ()))
-
         def get_model(name: str) -> str:
             """Return the server's own name for a model: an alias is translated.
+
+            Before a name is refused, the server is asked for its list, once.
 
             Raises:
                 ModelNotFoundError: No such model; names those that there are.
             """
-            return _model(owner, known, name)
+            if client is None:
+                return _model(owner, (), name)
+            try:
+                return _model(owner, client._listed, name)
+            except ModelNotFoundError:
+                if client._listed or not _is_name(name):
+                    raise
+                with contextlib.suppress(C4AIError):  # what cannot be asked knows no better
+                    client.models()
+                if not client._listed:
+                    raise
+            return _model(owner, client._listed, name)
 
         return get_model
 
@@ -87,7 +99,8 @@ class _GetModel:
 class ChatClient:
     """A blocking client of one chat server; threads may share it.
 
-    Nothing is sent by the constructor.
+    Nothing is sent by the constructor, but that a *model* which is not known
+    is looked for in the server's list.
 
     Args:
         base_url: The server; the provider's public one by default.
@@ -132,6 +145,7 @@ class ChatClient:
     built_in_models: ClassVar[tuple[str, ...]] = ()
     acts: ClassVar[frozenset[str]] = frozenset({"ask", "regenerate", "edit"})
     get_model: ClassVar[_GetModel] = _GetModel()
+    _model_hint: ClassVar[str] = ""  # what else the refusal of a model should say
 
     def __init__(
         self,
@@ -198,8 +212,10 @@ class ChatClient:
     ) -> Stream:
         """Ask, and give the reply as it comes.
 
-        Nothing is sent until the first piece is asked for. Leaving the loop,
-        or ``cancel()`` from any thread, hangs up.
+        Nothing is sent until the first piece is asked for, but that a *model*
+        which is not known is looked for in the server's list. ``cancel()``
+        from any thread hangs up, and so does leaving a loop over a stream that
+        has no name; one that has stays open, until it is cancelled or dropped.
 
         Args:
             messages: A prompt, or a list of ``{"role", "content"}``. With a
@@ -460,8 +476,14 @@ def _shown(url: object) -> str:
     return repr(text.rpartition("@")[2])
 
 
-def _model(owner: type[ChatClient], known: tuple[str, ...], name: object) -> str:
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+def _is_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and name.strip() != "" and name.isprintable()
+
+
+def _model(owner: type[ChatClient], listed: tuple[str, ...], name: object) -> str:
+    """Return the server's own name of a model, which is built in or *listed*."""
+    known = (*owner.built_in_models, *listed)
+    if not _is_name(name):
         raise ModelNotFoundError(f"a model is named by a string, not {name!r}")
     if name in known:
         return name
@@ -472,4 +494,6 @@ def _model(owner: type[ChatClient], known: tuple[str, ...], name: object) -> str
     offered = [*dict.fromkeys(known), *owner.model_aliases]
     near = difflib.get_close_matches(name, offered, n=1)
     guess = f"; did you mean {near[0]!r}? There" if near else "; there"
-    raise ModelNotFoundError(f"no model {name!r}{guess} are: {', '.join(offered)}")
+    raise ModelNotFoundError(
+        f"no model {name!r}{guess} are: {', '.join(offered)}{owner._model_hint}"
+    )

@@ -31,7 +31,17 @@ from .errors import (
     quote,
 )
 
-__all__ = ["connect_error", "page_error", "status_error", "translated", "wants_login"]
+__all__ = [
+    "WHICH_SERVER",
+    "connect_error",
+    "page_error",
+    "status_error",
+    "translated",
+    "wants_login",
+]
+
+# What to do where a server answers, and not as the client's kind of server does.
+WHICH_SERVER = "is the base URL right? connect(URL) tells which client fits"
 
 
 def status_error(status: int, said: str, location: str = "", retry_after: str = "") -> StatusError:
@@ -49,13 +59,13 @@ def status_error(status: int, said: str, location: str = "", retry_after: str = 
             return AuthError(f"{words}: it wants a login; give api_key or cookies", **known)
         if _ELSEWHERE.match(location):
             return StatusError(f"{words}: give that server as base_url", **known)
-        return StatusError(f"{words}, which is not followed; is the base URL right?", **known)
+        return StatusError(f"{words}, which is not followed; {WHICH_SERVER}", **known)
     if status in (401, 403):
         return AuthError(f"{words}; give api_key or cookies that it accepts", **known)
     if status == 407:
         return StatusError(f"{words}; give the proxy's login in proxy=", **known)
     if status in (404, 410):
-        return NotFoundError(f"{words}; is the base URL right?", **known)
+        return NotFoundError(f"{words}; {WHICH_SERVER}", **known)
     if status == 429:
         return RateLimitError(f"{words}; ask less often", **known)
     if status >= 500:

@@ -520,6 +520,26 @@ def test_files__go_along(tmp_path: Path) -> None:
     assert b'filename="base64;file-2.txt"' in body
 
 
+def test_files__not_for_a_default_that_reads_text_only() -> None:
+    """Where no model is named, it is the server's default that must take files."""
+    with Emulator(("chat-ui",), models=["text", "eyes"], multimodal=["eyes"]) as emulator:
+        with ChatUI(emulator.url("chat-ui")) as client:
+            with pytest.raises(UsageError, match=r"text reads text only.* take files: eyes"):
+                client.chat("Hi", files=[b"x"])
+            assert ["/api/models"] == [request.path for request in emulator.requests]
+            assert "eyes" == client.chat("Hi", model="eyes", files=[b"x"]).model
+
+
+def test_get_model__that_only_the_server_lists() -> None:
+    """A name that is not built in is looked for in the server's list before it is refused."""
+    with Emulator(("chat-ui",), models=["other"]) as emulator:
+        with C4AICommand(emulator.url("chat-ui"), model="other") as client:
+            assert "other" == client.chat("Hi").model
+            with pytest.raises(ModelNotFoundError, match=r"are: .*other"):
+                client.get_model("nix")
+        assert 1 == [request.path for request in emulator.requests].count("/api/models")
+
+
 def test_models__as_the_server_lists_them(emulator: Emulator) -> None:
     """models() asks the server, and get_model() then knows its names."""
     with ChatUI(emulator.url("chat-ui")) as client:
@@ -555,7 +575,12 @@ def test_get_model__class_and_instance() -> None:
         pytest.param({"max_message_length": 1}, StatusError, "too long", id="too-long"),
         pytest.param({"messages_per_minute": 0}, RateLimitError, "too many", id="rate"),
         pytest.param({"max_conversations": 0}, RateLimitError, "another conversation", id="count"),
-        pytest.param({"models": ["other"]}, StatusError, "400", id="unknown-model"),
+        pytest.param(
+            {"models": ["other"]},
+            StatusError,
+            "Invalid request.*does it offer the model 'command-a-03-2025'",
+            id="unknown-model",
+        ),
     ],
 )
 def test_refusals__in_the_servers_words(
@@ -600,7 +625,6 @@ def test_answers_that_are_no_stream(kind: str, error: type[Exception], quick: Re
         pytest.param(lambda c: c.stream([{"role": "assistant", "content": "x"}]), id="last"),
         pytest.param(lambda c: c.stream([{"role": "user", "content": 7}]), id="content"),
         pytest.param(lambda c: c.stream(7), id="type"),
-        pytest.param(lambda c: c.stream("x", model="nix"), id="model"),
         pytest.param(lambda c: c.stream("x", timeout=-1), id="timeout"),
         pytest.param(lambda c: c.stream("x", files="path"), id="files"),
         pytest.param(lambda c: c.stream("x", files=["/no/such/file"]), id="no-file"),
@@ -612,6 +636,17 @@ def test_answers_that_are_no_stream(kind: str, error: type[Exception], quick: Re
                 [{"role": "user", "content": [{"type": "image_url", "image_url": "http://x/y"}]}]
             ),
             id="image-url",
+        ),
+        pytest.param(
+            lambda c: c.stream(
+                [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image_url", "image_url": "data:;base64,eA=="}],
+                    }
+                ]
+            ),
+            id="image-without-words",
         ),
     ],
 )

@@ -806,7 +806,9 @@ def test_gradio__no_app_there_is_an_error(quick: RetryPolicy) -> None:
     """An app that nobody described has no fallback."""
     with Emulator(("gradio",)) as emulator, Gradio(emulator.url("gradio"), retry=quick) as client:
         emulator.fail("status", step="config", status=404)
-        with pytest.raises(NotFoundError, match="is the base URL right"):
+        with pytest.raises(
+            NotFoundError, match=r"is the base URL right\? connect\(URL\) tells which"
+        ):
             client.chat("Hi")
         emulator.fail("html", step="config")
         with pytest.raises(ProtocolError, match="web page"):
@@ -1273,6 +1275,8 @@ def test_qwen__models() -> None:
     assert "qwen-qwen2-5" == Qwen.get_model("qwen-2.5") == Qwen.get_model("qwen-qwen2-5")
     with pytest.raises(ModelNotFoundError, match="qwen-qwen2-5"):
         Qwen(model="qwen-3")
+    with pytest.raises(ModelNotFoundError, match="name one with size="):
+        Qwen(model="7B")
 
 
 def test_pickle__a_client_goes_on() -> None:

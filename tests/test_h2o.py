@@ -549,6 +549,40 @@ def test_get_model__unknown() -> None:
         H2O.get_model("falcon")
 
 
+def test_get_model__that_only_the_server_lists() -> None:
+    """A name that is not built in is looked for in the server's list before it is refused."""
+    other = "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-7b-v2"
+    with Emulator(("h2o",)) as emulator:
+        with H2O(emulator.url("h2o"), model=MODEL) as client:
+            client.stream("Hi", model=MODEL)
+            assert [] == emulator.requests
+            assert other == client.chat("Hi", model=other).model
+            for _ in range(2):
+                with pytest.raises(ModelNotFoundError, match="7b-v2"):
+                    client.stream("Hi", model="nix")
+        with H2O(emulator.url("h2o"), model=other) as client:
+            assert other == client.model
+    asked = [request.path for request in emulator.requests]
+    assert 2 == asked.count("/__data.json")
+
+
+def test_get_model__where_the_server_cannot_be_asked(server: Emulator, client: H2O) -> None:
+    """The refusal is of what is built in then, and no error of the list's."""
+    server.fail("status", step="models", status=401)
+    with pytest.raises(ModelNotFoundError, match=r"no model 'nix'; there are: .*40b-v1$"):
+        client.stream("Hi", model="nix")
+
+
+@pytest.mark.parametrize("era", ["B", "D", "C"])
+def test_create__of_a_newer_server(era: str, quick: RetryPolicy) -> None:
+    """A chat-ui that is not of 2023 is told, with the client that fits it."""
+    with Emulator(("chat-ui",), era=era) as emulator:
+        url = emulator.url("chat-ui")
+        with H2O(url, retry=quick) as client:
+            with pytest.raises(UsageError, match=rf"chat-ui of 2024 or later: use ChatUI\('{url}'"):
+                client.chat("Hi")
+
+
 def test_create__a_model_that_the_server_lacks(quick: RetryPolicy) -> None:
     """The bare 500 that this era answers to it gets a hint."""
     with Emulator(("h2o",), h2o_models=["other"]) as emulator:
@@ -865,7 +899,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
         {"max_new_tokens": -1}, {"max_new_tokens": "9"}, {"max_new_tokens": True},
         {"do_sample": 1}, {"do_sample": None}, {"repetition_penalty": 0},
         {"use_cache": "yes"}, {"web_search_id": None}, {"web_search_id": 7},
-        {"title": 1}, {"keep": "yes"}, {"keep": 0}, {"files": [b"x"]}, {"model": "nix"},
+        {"title": 1}, {"keep": "yes"}, {"keep": 0}, {"files": [b"x"]},
         {"messages": [{"role": "user", "content": ["What?", IMAGE]}]},
         {"messages": [{"role": "user", "content": [IMAGE]}, {"role": "user", "content": "x"}]},
         {"messages": " "},

@@ -87,7 +87,9 @@ SIBLINGS = {
         *("providers/chatui_conversation", "providers/chatui_server", "providers/chatui_tree"),
         "providers/chatui_turn",
     },
-    "providers/chatui_server": {"providers/chatui_tree", "providers/sveltekit"},
+    "providers/chatui_server": {
+        *("providers/chatui_conversation", "providers/chatui_tree", "providers/sveltekit"),
+    },
     "providers/chatui_site": {"providers/sveltekit"},
     "providers/chatui_tree": {"providers/sveltekit"},
     "providers/chatui_turn": {

@@ -182,6 +182,8 @@ class ChatUI(ChatClient):
                     f"{self.provider} takes images as data: URLs or as files=[…], not by URL"
                 )
             turn.uploads.append(upload)
+        if not turn.prompt:
+            raise UsageError(f"{self.provider} takes no image without words: say something with it")
         for upload in turn.uploads:
             if len(upload.data) > _FILE_LIMIT:
                 raise UsageError(

@@ -24,6 +24,7 @@ from ..errors import (
     UsageError,
     quote,
 )
+from .chatui_conversation import not_made
 from .chatui_tree import from_page
 from .sveltekit import nodes
 
@@ -178,8 +179,14 @@ def _model(row: dict[str, Any]) -> Model:
     )
 
 
-def refusal(answer: Answer, said: str) -> C4AIError | None:
-    """Return the error of a refusal that chat-ui words in its own way."""
+def refusal(answer: Answer, said: str, model: str = "") -> C4AIError | None:
+    """Return the error of a refusal that chat-ui words in its own way.
+
+    Args:
+        answer: The refusal.
+        said: The beginning of its body.
+        model: The model that was asked for, where a conversation was to be made.
+    """
     known: dict[str, Any] = {"status": answer.status, "body": said}
     if answer.status == 405 and "modal" in said:
         return AuthError(
@@ -194,4 +201,6 @@ def refusal(answer: Answer, said: str) -> C4AIError | None:
         return RateLimitError(
             f"{said}: begin another conversation, or log in", lasting=True, **known
         )
+    if answer.status == 400 and model:
+        return not_made(answer, said, model)
     return None

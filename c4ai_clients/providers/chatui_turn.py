@@ -74,6 +74,10 @@ class Question:
     def events(self) -> Iterator[Event]:
         """Ask, and yield what comes of it."""
         turn, conversation = self._turn, self._conversation
+        # What comes before "before" the server knows only inside another question.
+        begins = conversation.id is None or len(turn.history) < _before(conversation)
+        if begins and not turn.model:
+            turn.model = conversation.model = self._first_model()
         if turn.uploads:
             self._check_multimodal()
         if turn.act == "continue" and self._server.era(self._call) == "C":
@@ -81,9 +85,6 @@ class Question:
                 "this server no longer lets an answer go on, and would take it for an empty "
                 "question; ask for the rest in words"
             )
-        if len(turn.history) < _before(conversation):
-            conversation.id = None  # the server knows that question only inside another
-        begins = conversation.id is None
         if begins:
             self._create()
         yield Started(conversation)
@@ -221,8 +222,6 @@ class Question:
     def _create(self) -> None:
         """Make the conversation, on terms that are accepted where that is asked for."""
         turn, conversation, call = self._turn, self._conversation, self._call
-        if not turn.model:
-            turn.model = conversation.model = self._first_model()
         wanted: dict[str, Any] = {"model": turn.model}
         if turn.system is not None:
             wanted["preprompt"] = turn.system
@@ -256,7 +255,7 @@ class Question:
             phase=phase,
             json=body,
             cookies=self._conversation.cookies,
-            refusal=refusal,
+            refusal=functools.partial(refusal, model=body.get("model", "")),
         )
 
     def _first_model(self) -> str:

@@ -388,6 +388,7 @@ class Qwen(Gradio):
     default_model = "qwen-qwen2-5"
     built_in_models = ("qwen-qwen2-5",)
     model_aliases = {"qwen-2.5": "qwen-qwen2-5"}
+    _model_hint = "; its sizes are no models: name one with size="
     default_system: ClassVar[str] = (
         "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
     )

@@ -24,23 +24,25 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..client import ChatClient, Model, Models
-from ..clocks import TimeoutLike
+from ..clocks import Call, TimeoutLike
 from ..conversation import Conversation, is_id
 from ..decoding import Halves, count, loads, sse_objects, string
 from ..errors import (
     AuthError,
     C4AIError,
+    CancelledError,
     ModelError,
     NotFoundError,
     ProtocolError,
     ServerError,
+    TimedOutError,
     UsageError,
     quote,
 )
 from ..events import Event, Finish, Started, Text, Title, Unknown, Usage
 from ..messages import FileLike, Messages, as_prompt, images_of
 from ..stream import Stream, Turn
-from .chatui_conversation import delete, id_of
+from .chatui_conversation import delete, id_of, not_made
 from .sveltekit import nodes
 
 if TYPE_CHECKING:
@@ -190,6 +192,30 @@ class H2O(ChatClient):
 
     def _create(self, turn: Turn) -> None:
         """Accept the terms and make the conversation."""
+        try:
+            self._accepted_and_made(turn)
+        except ServerError as error:
+            raise self._explained(turn.call, error) from error
+
+    def _explained(self, call: Call, error: C4AIError) -> C4AIError:
+        """Return *error*, or one that says more where the server is not of 2023."""
+        try:
+            listed = self._transport.fetch(
+                call, "GET", "/api/models", phase="era", preparing=False, authorize=False
+            )
+        except (CancelledError, TimedOutError):
+            raise
+        except C4AIError:
+            return error
+        if not isinstance(listed, list):
+            return error
+        return UsageError(
+            f"this is a chat-ui of 2024 or later: use ChatUI({self.base_url!r}, …) for it",
+            provider=self.provider,
+            phase=error.phase,
+        )
+
+    def _accepted_and_made(self, turn: Turn) -> None:
         conversation = turn.conversation
         how: dict[str, Any] = {
             "cookies": conversation.cookies,
@@ -360,6 +386,5 @@ def _refusal(answer: Answer, said: str, model: str = "") -> C4AIError | None:
     if answer.status == 404 and "onversation not found" in said:
         return NotFoundError(f"{lost}. It said: {said}", **known)
     if answer.status == 500 and model:
-        # Whatever is wrong with a request is a 500 in this era, an unknown model too.
-        return ServerError(f"{said}: does it offer {model!r}? models() tells", **known)
+        return not_made(answer, said, model)
     return None
