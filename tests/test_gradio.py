@@ -1000,8 +1000,41 @@ def test_gradio__inputs_by_label() -> None:
             client.chat("Hi", model="llama")
         with pytest.raises(UsageError, match="inputs is a mapping"):
             client.stream("Hi", inputs=["x"])  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match="by its label"):
-            client.stream("Hi", inputs={1: "x"})  # type: ignore[dict-item]
+        with pytest.raises(UsageError, match=r"by its label or number, not 1\.5"):
+            client.stream("Hi", inputs={1.5: "x"})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("number", [4, "4"])
+def test_gradio__inputs_by_number(number: int | str) -> None:
+    """An input without a label is set by the number that describe() and the error tell."""
+    with Emulator(("gradio",)) as emulator, Gradio(emulator.url("gradio")) as client:
+        assert "input 4: setting, radio, by default '72B', one of" in client.describe()
+        client.chat("Hi", inputs={number: "7B"})
+        asked = next(request for request in emulator.requests if request.step == "join")
+        assert "7B" == json.loads(asked.body)["data"][3]
+        for wrong in ("radio", 3, 5):
+            with pytest.raises(UsageError, match=r"There are: input 4: setting, radio$"):
+                client.chat("Hi", inputs={wrong: "7B"})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("kind", ["radio", "slider", "json"])
+def test_gradio__a_default_that_json_does_not_hold(kind: str) -> None:
+    """A config may say 1e999, which is sent back as null."""
+    rows = recorded("gradio/5.50.0/config")
+    config = json.loads(rows[0].body)
+    radio = next(each for each in config["components"] if each["id"] == 12)
+    radio["type"] = kind
+    props = {"value": [1e999] if kind == "json" else None, "choices": None, "minimum": 1e999}
+    props |= {"value": 1e999, "choices": [["a", 1e999]]} if kind == "radio" else {}
+    radio["props"] = {**radio["props"], **props}
+    rows[0].chunks = [(0.0, json.dumps(config).replace("Infinity", "1e999").encode())]
+    with (
+        replayed([*rows, *told(completed([["q", "a"]]))]) as server,
+        Gradio(server.url) as client,
+    ):
+        assert "a" == client.chat("Hi").text
+        join = next(each for each in server.requests if each.path.endswith("/queue/join"))
+        assert ([None] if kind == "json" else None) == json.loads(join.body)["data"][3]
 
 
 DEEP = json.loads("[" * 300 + "]" * 300)

@@ -45,7 +45,7 @@ from ..events import Event, File, Started
 from ..messages import FileLike, Messages, as_prompt, images_of
 from ..secret import hidden
 from ..stream import Stream, Turn
-from .gradio_chat import Chat, Input, describe, written
+from .gradio_chat import Chat, Input, describe, sendable, written
 from .gradio_config import CONFIG_LIMIT, find_chat
 from .gradio_files import placed, shown, uploaded
 from .gradio_messages import Telling, refusal
@@ -111,7 +111,7 @@ class Gradio(ChatClient):
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
         timeout: TimeoutLike = None,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | Mapping[int, Any] | None = None,
     ) -> Stream:
         """Ask, and give the reply as it comes; see :meth:`ChatClient.stream`.
 
@@ -123,7 +123,8 @@ class Gradio(ChatClient):
             files: Paths, bytes or open files, where the app takes files.
             timeout: For this turn.
             inputs: Values for the app's other inputs by their labels, such as
-                ``{"Temperature": 0.2}``; :meth:`describe` lists them.
+                ``{"Temperature": 0.2}``, or by their numbers, ``{4: 0.2}``;
+                :meth:`describe` lists them.
         """
         return self._stream(
             messages,
@@ -303,8 +304,7 @@ class Gradio(ChatClient):
         history: list[Any] = []
         if chat.has("history"):
             if fits and isinstance(state.get("history"), list):
-                # A server may say 1e999, which is read as infinity; JSON has none, so it is null.
-                history = parsed(json.dumps(state["history"]))
+                history = sendable(state["history"])
             else:
                 if unsaid:
                     first = {**asked[0], "content": as_prompt(asked[:1], unsaid)}
@@ -348,16 +348,16 @@ class Gradio(ChatClient):
         )
 
 
-def _labelled(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+def _labelled(inputs: Mapping[str, Any] | Mapping[int, Any] | None) -> dict[str, Any]:
     """Return inputs as JSON holds them, each checked."""
     if inputs is not None and not isinstance(inputs, Mapping):
-        raise UsageError('inputs is a mapping of labels to values: {"Temperature": 0.2}')
+        raise UsageError('inputs is a mapping of labels or numbers to values: {"Temperature": 0.2}')
     checked = {}
     for name, value in (inputs or {}).items():
-        if not isinstance(name, str):
-            raise UsageError(f"an input is named by its label, not {name!r}")
+        if type(name) is not int and not isinstance(name, str):
+            raise UsageError(f"an input is named by its label or number, not {name!r}")
         try:
-            checked[name] = parsed(json.dumps(value, allow_nan=False))
+            checked[str(name)] = parsed(json.dumps(value, allow_nan=False))
         except (TypeError, ValueError, RecursionError, ProtocolError) as error:
             raise UsageError(
                 f"the input {name!r} cannot be sent as JSON: give text, a finite number, True, "
@@ -414,7 +414,7 @@ class Qwen(Gradio):
         conversation: Conversation | None = None,
         files: Iterable[FileLike] = (),
         timeout: TimeoutLike = None,
-        inputs: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | Mapping[int, Any] | None = None,
         size: str | None = None,
     ) -> Stream:
         """Ask, and give the reply as it comes; see :meth:`ChatClient.stream`.

@@ -5,14 +5,16 @@ Pure: no I/O. :mod:`gradio_config` finds it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..decoding import parsed
 from ..errors import UsageError
 from ..messages import Message, text_of
 
-__all__ = ["FILE_INPUTS", "Chat", "Input", "describe", "written"]
+__all__ = ["FILE_INPUTS", "Chat", "Input", "describe", "sendable", "written"]
 
 FILE_INPUTS = ("image", "file", "audio", "video", "uploadbutton")
 
@@ -92,7 +94,9 @@ class Chat:
         return any(entry.use == use for entry in self.inputs)
 
     def setting(self, name: str) -> int:
-        """Return the position of the setting that is labelled *name*.
+        """Return the position of the setting that is labelled *name*, or has that number.
+
+        The number is the one that :func:`describe` tells, from 1.
 
         Raises:
             UsageError: There is none, or more than one.
@@ -102,13 +106,14 @@ class Chat:
             i: entry.label.lower() for i, entry in enumerate(self.inputs) if entry.use == "setting"
         }
         found = [i for i, label in labels.items() if label == wanted]
+        found = found or [i for i in labels if str(i + 1) == wanted]
         found = found or [i for i, label in labels.items() if wanted and wanted in label]
         if len(found) == 1:
             return found[0]
-        offered = ", ".join(repr(self.inputs[i].label) for i, label in labels.items() if label)
+        offered = "; ".join(_told(i, self.inputs[i]) for i in labels)
         raise UsageError(
-            f"the app has {'no' if not found else 'more than one'} input {name!r}. "
-            f"There are: {offered or 'none'}"
+            f"the app has {'no' if not found else 'more than one'} input {name!r}: "
+            f"name one by its label or number. There are: {offered or 'none'}"
         )
 
     def places(self, count: int) -> list[int]:
@@ -166,14 +171,27 @@ def describe(chat: Chat) -> str:
         f"chat: fn_index {chat.fn_index}{name}",
         f"answer: output {chat.output + 1}, written as {chat.shape}",
     ]
-    for i, entry in enumerate(chat.inputs, 1):
-        row = f"input {i}: {entry.use}, {entry.kind}" + (f" {entry.label!r}" if entry.label else "")
+    for i, entry in enumerate(chat.inputs):
+        row = _told(i, entry)
         if entry.use in ("system", "setting"):
             row += f", by default {entry.default!r}"
         if entry.choices:
             row += f", one of {', '.join(map(str, entry.choices))}"
         rows.append(row)
     return "\n".join(rows)
+
+
+def _told(at: int, entry: Input) -> str:
+    label = f" {entry.label!r}" if entry.label else ""
+    return f"input {at + 1}: {entry.use}, {entry.kind}{label}"
+
+
+def sendable(value: Any) -> Any:
+    """Return a server's value as JSON holds it.
+
+    A server may say 1e999, which is read as infinity; JSON has none, so it is null.
+    """
+    return parsed(json.dumps(value))
 
 
 def written(shape: str, messages: Sequence[Message]) -> list[Any]:

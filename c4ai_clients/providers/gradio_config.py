@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from ..decoding import string
 from ..errors import ProtocolError, UsageError, quote
-from .gradio_chat import FILE_INPUTS, Chat, Input
+from .gradio_chat import FILE_INPUTS, Chat, Input, sendable
 
 __all__ = ["CONFIG_LIMIT", "find_chat"]
 
@@ -320,14 +320,14 @@ def _choices(kind: str, props: dict[str, Any]) -> tuple[tuple[str, ...], tuple[A
         return (), ()
     pairs = [row if isinstance(row, list) and len(row) == 2 else [row, row] for row in rows]
     return tuple(name if isinstance(name, str) else quote(name) for name, _ in pairs), tuple(
-        value for _, value in pairs
+        sendable(value) for _, value in pairs
     )
 
 
 def _default(kind: str, props: dict[str, Any]) -> Any:
     if props.get("value") is not None:
-        return props["value"]
-    return props.get("minimum") if kind == "slider" else _EMPTY.get(kind)
+        return sendable(props["value"])
+    return sendable(props.get("minimum")) if kind == "slider" else _EMPTY.get(kind)
 
 
 def _offered(listeners: Sequence[_Listener]) -> str:
