@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 from . import markup
+from .address import addresses
 from .clocks import Call, Timeout, TimeoutLike
 from .conversation import Conversation, Revision
 from .errors import C4AIError, ModelNotFoundError, UsageError
@@ -28,6 +29,7 @@ __all__ = ["ChatClient", "Model", "Models"]
 
 _LEFT = 'style="text-align: left"'
 _DOWNLOAD_LIMIT = 1 << 30
+_CONNECT = "connect() takes it as it is"
 _Self = TypeVar("_Self", bound="ChatClient")
 
 
@@ -380,7 +382,7 @@ class ChatClient:
         begun = turn.conversation
         turn.model, turn.system = begun.model, begun.system
         if conversation is not None and conversation.messages:
-            turn.history = list(conversation.messages)
+            turn.history = list(conversation._said())
         if revision is not None:
             self._revise(turn, revision)
         self._check(turn)
@@ -456,18 +458,31 @@ def _url(url: str | None, name: str) -> str:
     """Return *url* checked and without a trailing slash."""
     if not url:
         raise UsageError(f'{name} has no server of its own: give base_url, {name}("https://…")')
+    meant = _meant(url)
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
     except (ValueError, AttributeError, TypeError):
         known = False
     if not known or not url.isprintable() or " " in url:
+        way = f"{meant}; {_CONNECT}" if meant else "it as https://host or http://host:port"
+        raise UsageError(f"base_url {_shown(url)} is no URL: write {way}")
+    if meant and urlsplit(meant).hostname != parts.hostname:
         raise UsageError(
-            f"base_url {_shown(url)} is no URL: write it as https://host or http://host:port"
+            f"base_url {_shown(url)} is a page about the server: write {meant}; {_CONNECT}"
         )
     if parts.query or parts.fragment:
         raise UsageError(f"base_url {_shown(url)} must end before any ? or #")
     return url.rstrip("/")
+
+
+def _meant(url: object) -> str:
+    """Return the URL that may be meant by *url*, ``""`` where there is none or it holds a login."""
+    try:
+        origin, base = addresses(url)[0]  # type: ignore[arg-type]
+    except (UsageError, ValueError):
+        return ""
+    return "" if "@" in origin else origin + base
 
 
 def _shown(url: object) -> str:

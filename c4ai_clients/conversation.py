@@ -81,13 +81,14 @@ class Conversation:
         self._reader: weakref.ref[Stream] | None = None
 
     def __repr__(self) -> str:
-        return f"<Conversation {self.id or 'new'} with {self.model}: {len(self.messages)} messages>"
+        model = f" with {self.model}" if self.model else ""
+        return f"<Conversation {self.id or 'new'}{model}: {len(self.messages)} messages>"
 
     def _repr_html_(self) -> str:
         parts = [markup.small(repr(self)[1:-1])]
         if self.system is not None:
             parts.append("<b>System</b>" + markup.plain(self.system))
-        for said in self.messages:
+        for said in self._said():
             asked = said["role"] != "assistant"
             words = markup.plain(text_of(said)) if asked else markup.html(text_of(said))
             parts.append(f"<b>{'User' if asked else 'Assistant'}</b>{words}")
@@ -207,7 +208,7 @@ class Conversation:
         parts = [f"_{self.provider or 'a server'}, {self.model or 'its model'}_"]
         if self.system is not None:
             parts.append("> " + self.system.replace("\n", "\n> "))
-        for said in self.messages:
+        for said in self._said():
             cut = " (interrupted)" if said.get("interrupted") else ""
             parts.append(f"**{said['role'].capitalize()}{cut}**\n\n{text_of(said)}")
         return markup.whole("\n\n".join(parts) + "\n")
@@ -294,7 +295,7 @@ class Conversation:
     def _again(
         self, act: Act, messages: Messages | None, at: int | None, options: dict[str, Any]
     ) -> Stream:
-        questions = [i for i, said in enumerate(self.messages) if said["role"] == "user"]
+        questions = [i for i, said in enumerate(self._said()) if said["role"] == "user"]
         if not questions:
             raise UsageError("nothing has been asked in this conversation yet: use stream()")
         if at is None:
@@ -306,6 +307,15 @@ class Conversation:
         asked = [self.messages[at]] if messages is None else messages
         revision: Any = Revision(self, act, at)
         return self._client().stream(asked, conversation=revision, **options)
+
+    def _said(self) -> list[Message]:
+        """Return the messages, looked at: anybody may have written into the list."""
+        for at, said in enumerate(self.messages):
+            try:
+                checked(said, at)
+            except UsageError as error:
+                raise UsageError(f"in the conversation, {error.args[0]}") from None
+        return self.messages
 
     def _client(self) -> ChatClient:
         if self.client is None:
@@ -319,7 +329,8 @@ class Conversation:
     def _check_free(self) -> None:
         if self._busy_with() is not None:
             raise UsageError(
-                "this conversation is busy with another stream: read it to its end or cancel() it"
+                "this conversation is busy with another stream, which leaving its loop does not "
+                "end: read it to its end or cancel() it"
             )
 
     def _begin(self, stream: Stream) -> None:

@@ -160,9 +160,11 @@ class Upload:
                 raise UsageError(f"the {what} of a file holds a control character: {said!r}")
 
 
-def uploads(files: Iterable[FileLike | Upload]) -> list[Upload]:
-    """Read *files*: paths, bytes, or files open for reading in binary."""
-    if isinstance(files, (str, bytes, os.PathLike)):
+def uploads(files: Iterable[FileLike | Upload] | None) -> list[Upload]:
+    """Read *files*: paths, bytes, or files open for reading in binary; None is none."""
+    if files is None:
+        return []
+    if isinstance(files, (str, bytes, os.PathLike)) or not isinstance(files, Iterable):
         raise UsageError("files is a list: write files=[…]")
     return [_upload(file, i) for i, file in enumerate(files)]
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 import responses
 
-from c4ai_clients import C4AICommand, ChatClient, ChatUI, UsageError
+from c4ai_clients import C4AICommand, ChatClient, ChatUI, Gradio, UsageError
 from c4ai_clients.emulator import Emulator
 
 SECRETS = ("sk-secret", "s3ss10n", "pr0xypw", "t0k3n", "l0g1n")
@@ -55,6 +55,38 @@ def test_client__a_url_that_is_none(url: object) -> None:
     """A base URL that cannot work is refused in one sentence."""
     with pytest.raises(UsageError):
         ChatUI(url)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("127.0.0.1:9102", "is no URL: write http://127.0.0.1:9102; connect() takes it as it is"),
+        ("host.test/chat/", "is no URL: write https://host.test/chat; connect() takes it as it is"),
+        (
+            "https://huggingface.co/spaces/a/B_1",
+            "is a page about the server: write https://a-b-1.hf.space; connect() takes it as it is",
+        ),
+        ("me:l0g1n@host.test", "is no URL: write it as https://host or http://host:port"),
+    ],
+)
+def test_client__the_url_that_is_meant(url: str, meant: str) -> None:
+    """What people paste for a URL is refused with the URL that it means, and no login is shown."""
+    with pytest.raises(UsageError) as caught:
+        ChatUI(url)
+
+    assert f"base_url {url.rpartition('@')[2]!r} {meant}" == str(caught.value)
+
+
+def test_stream__none_is_nothing_given(emulator: Emulator) -> None:
+    """None for files, inputs and tools is as if they were not given."""
+    with (
+        ChatUI(emulator.url("chat-ui")) as chatui,
+        Gradio(emulator.url("gradio")) as gradio,
+    ):
+        assert chatui.chat("Hi", files=None, tools=None).text
+        assert gradio.chat("Hi", files=None, inputs=None).text
+        with pytest.raises(UsageError, match=r"write files=\[…\]"):
+            chatui.stream("Hi", files=7)  # type: ignore[arg-type]
 
 
 def test_client__no_server_of_its_own() -> None:

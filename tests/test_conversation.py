@@ -110,6 +110,26 @@ def test_export__who_said_what() -> None:
     ) == talk.export()
 
 
+def test_repr__before_a_model_is_known() -> None:
+    """A conversation without a model says nothing of one."""
+    assert "<Conversation new: 0 messages>" == repr(Conversation(None))
+    assert "<Conversation new with m: 0 messages>" == repr(Conversation(None, model="m"))
+
+
+def test_messages__that_somebody_appended_wrongly(emulator: Emulator) -> None:
+    """A message without role or content is named, and nothing is sent."""
+    with AutonomousAI(emulator.url("autonomous")) as client:
+        talk = client.conversation()
+        talk.messages.append({"role": "user"})
+        for act in (lambda: talk.chat("Hi"), talk.regenerate, talk.export):
+            with pytest.raises(UsageError, match="conversation, message 0 has content of type"):
+                act()
+        talk.messages = [{}]
+        with pytest.raises(UsageError, match="in the conversation, message 0 has role None"):
+            talk.chat("Hi")
+    assert [] == emulator.requests
+
+
 def test_export__can_be_written() -> None:
     """Half a character, which a server may send, becomes U+FFFD: no file could hold it."""
     talk = Conversation(None)

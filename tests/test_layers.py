@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "markup": "",
     "stream": "clocks conversation errors events markup messages pieces secret",
     "conversation": "client decoding errors markup messages secret stream",
-    "client": "clocks conversation errors events markup messages retrying secret stream transport",
+    "client": "address clocks conversation errors events markup messages retrying secret stream "
+    "transport",
     "providers/*": "client clocks conversation decoding errors events messages pieces secret site "
     "stream",
     "site": "client clocks decoding errors retrying secret",

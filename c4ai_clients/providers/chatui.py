@@ -197,8 +197,11 @@ class ChatUI(ChatClient):
         delete(self, conversation, refusal)
 
 
-def _ids(tools: Sequence[str]) -> list[str]:
-    if isinstance(tools, str) or not all(isinstance(tool, str) for tool in tools):
+def _ids(tools: Sequence[str] | None) -> list[str]:
+    if tools is None:
+        return []
+    listed = isinstance(tools, Iterable) and not isinstance(tools, str)
+    if not listed or not all(isinstance(tool, str) for tool in tools):
         raise UsageError("tools is a list of the server's tool ids: write tools=[…]")
     return list(tools)
 

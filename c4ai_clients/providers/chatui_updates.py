@@ -219,18 +219,16 @@ def beyond(events: Iterable[Event], text: str, reasoning: str) -> Iterator[Event
     Raises:
         IncompleteReplyError: They tell another answer than the one given.
     """
-    told = thought = 0
+    given = {Text: text, Reasoning: reasoning}
+    told = {Text: 0, Reasoning: 0}
     for event in events:
         if isinstance(event, (Text, Reasoning)):
-            is_text = isinstance(event, Text)
-            before, at = (text, told) if is_text else (reasoning, thought)
-            overlap = min(len(event.text), max(0, len(before) - at))
-            if event.text[:overlap] != before[at : at + overlap]:
+            kind, at = type(event), told[type(event)]
+            known = given[kind][at : at + len(event.text)]
+            if not event.text.startswith(known):
                 raise IncompleteReplyError("the server gives another answer than it gave before")
-            told, thought = (
-                (told + len(event.text), thought) if is_text else (told, thought + len(event.text))
-            )
-            if overlap < len(event.text):
-                yield type(event)(event.text[overlap:])
-        elif isinstance(event, Finish) or told >= len(text):
+            told[kind] += len(event.text)
+            if rest := event.text[len(known) :]:
+                yield kind(rest)
+        elif isinstance(event, Finish) or told[Text] >= len(text):
             yield event
