@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 
 from . import markup
 from .decoding import parsed
-from .errors import ProtocolError, UsageError
+from .errors import ProtocolError, UsageError, quote
+from .events import Title
 from .messages import Message, checked, text_of
 from .secret import Secret
 
@@ -56,6 +57,7 @@ class Conversation:
         system: The system prompt, or None.
         model: The server's own name of the model.
         id: The server's id for it, or None.
+        title: The server's title for it, or None where none has come.
         client: The client to go on with, or None.
         provider: The provider of the client that began it.
         url: The server that it is with, the ``base_url`` of that client.
@@ -73,6 +75,7 @@ class Conversation:
         self.system = system
         self.model = model
         self.id: str | None = None
+        self.title: str | None = None
         self.messages: list[Message] = []
         self.state: dict[str, Any] = {}
         self.cookies: dict[str, str] = {}
@@ -82,7 +85,8 @@ class Conversation:
 
     def __repr__(self) -> str:
         model = f" with {self.model}" if self.model else ""
-        return f"<Conversation {self.id or 'new'}{model}: {len(self.messages)} messages>"
+        title = f" {quote(self.title)!r}" if self.title else ""
+        return f"<Conversation {self.id or 'new'}{title}{model}: {len(self.messages)} messages>"
 
     def _repr_html_(self) -> str:
         parts = [markup.small(repr(self)[1:-1])]
@@ -189,6 +193,7 @@ class Conversation:
             "provider": self.provider,
             "url": self.url,
             "id": self.id,
+            "title": self.title,
             "model": self.model,
             "system": self.system,
             "messages": self.messages,
@@ -342,6 +347,8 @@ class Conversation:
 
     def _end(self, stream: Stream) -> None:
         with self._lock:
+            titles = [event.title for event in stream._seen if isinstance(event, Title)]
+            self.title = titles[-1] if titles else self.title
             if self._reader is not None and self._reader() in (stream, None):
                 self._reader = None
 
@@ -408,12 +415,17 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "provider": _is_text,
     "url": _is_text,
     "id": lambda value: value is None or is_id(value),
+    "title": _is_text_or_none,  # missing in files that were saved before there was one
     "model": _is_text,
-    "system": lambda value: value is None or isinstance(value, str),
+    "system": _is_text_or_none,
     "messages": lambda value: isinstance(value, list),
     "state": lambda value: isinstance(value, dict),
     "cookies": _is_jar,

@@ -415,7 +415,11 @@ def test_keeping__list_open_delete_and_models(era: str) -> None:
             assert talk.id == known.id
             opened = client.open(known.id or "", talk)
             assert said(talk) == said(opened)
+            assert talk.title
+            assert talk.title == known.title == opened.title
+            assert repr(talk.title) in repr(known)
             assert opened.chat("two").text
+            assert talk.title == opened.title
             client.delete_all(talk)
             assert [] == client.conversations(talk)
             return

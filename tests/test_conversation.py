@@ -41,6 +41,7 @@ def test_load__everything_that_was_saved(tmp_path: Path) -> None:
     """What is saved comes back, lone surrogates included."""
     talk = Conversation(None, system="s", model="m")
     talk.id, talk.url, talk.provider = "abc", "https://chat.test", "chat-ui"
+    talk.title = "Sky"
     talk.messages = [{"role": "user", "content": "a\ud83d\u2028"}]
     talk.state, talk.cookies, talk.keep = {"k": [1]}, {"hf-chat": "x"}, True
     talk.save(tmp_path / "talk.json")
@@ -48,6 +49,7 @@ def test_load__everything_that_was_saved(tmp_path: Path) -> None:
 
     for name in (
         "id",
+        "title",
         "url",
         "provider",
         "system",
@@ -86,6 +88,20 @@ def test_load__no_deeper_than_an_answer(tmp_path: Path, depth: int, fits: bool) 
     else:
         with pytest.raises(UsageError, match=r"talk\.json holds no .*nested too deep"):
             Conversation.load(path)
+
+
+def test_load__of_before_there_were_titles(tmp_path: Path) -> None:
+    """A file without a title is a conversation without one."""
+    path = tmp_path / "talk.json"
+    Conversation(None).save(path)
+    record = json.loads(path.read_text())
+    del record["title"]
+    path.write_text(json.dumps(record))
+
+    assert None is Conversation.load(path).title
+    path.write_text(json.dumps({**record, "title": 7}))
+    with pytest.raises(UsageError, match="title is wrong"):
+        Conversation.load(path)
 
 
 def test_load__of_a_newer_version(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "transport": "_version clocks connections errors failures http_answer retrying secret",
     "markup": "",
     "stream": "clocks conversation errors events markup messages pieces secret",
-    "conversation": "client decoding errors markup messages secret stream",
+    "conversation": "client decoding errors events markup messages secret stream",
     "client": "address clocks conversation errors events markup messages retrying secret stream "
     "transport",
     "providers/*": "client clocks conversation decoding errors events messages pieces secret site "

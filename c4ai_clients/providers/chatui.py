@@ -22,6 +22,7 @@ from typing import Any
 from ..client import ChatClient, Model, Models
 from ..clocks import Call, TimeoutLike
 from ..conversation import Conversation, is_id
+from ..decoding import string
 from ..errors import ProtocolError, UsageError, quote
 from ..events import Event
 from ..messages import FileLike, Messages, image_upload, images_of
@@ -126,7 +127,7 @@ class ChatUI(ChatClient):
             if not isinstance(listed, list):
                 raise ProtocolError(f"the server lists no conversations: {quote(listed)}")
         return [
-            self._known(row["id"], str(row.get("modelId") or row.get("model") or ""), cookies)
+            self._known(row["id"], row, cookies)
             for row in listed
             if isinstance(row, dict) and is_id(row.get("id"))
         ]
@@ -140,13 +141,14 @@ class ChatUI(ChatClient):
         """
         if not is_id(id):
             raise UsageError(f"{id!r} is no id of a conversation")
-        opened = self._known(id, "", dict(session.cookies) if session is not None else {})
+        opened = self._known(id, {}, dict(session.cookies) if session is not None else {})
         call = Call(self.timeout)
         found = self._server.conversation(call, opened)
         with self._transport.described(call, "conversation"):
             tree = messages_of(found)
         told = unwrapped(found)
-        opened.model = str(told.get("modelId") or told.get("model") or self.model or "")
+        _describe(opened, told)
+        opened.model = opened.model or self.model or ""
         if tree and tree[0].get("from") == "system":
             opened.system = str(tree[0].get("content") or "") or None
         line = tree[-1].get("ancestors") if tree else None
@@ -169,8 +171,9 @@ class ChatUI(ChatClient):
         for listed in self.conversations(session):
             listed.delete()
 
-    def _known(self, id: str, model: str, cookies: dict[str, str]) -> Conversation:  # noqa: A002
-        known = Conversation(self, model=model)
+    def _known(self, id: str, told: dict[str, Any], cookies: dict[str, str]) -> Conversation:  # noqa: A002
+        known = Conversation(self)
+        _describe(known, told)
         known.id, known.cookies, known.keep = id, dict(cookies), True
         return known
 
@@ -195,6 +198,12 @@ class ChatUI(ChatClient):
 
     def _delete(self, conversation: Conversation) -> None:
         delete(self, conversation, refusal)
+
+
+def _describe(conversation: Conversation, told: dict[str, Any]) -> None:
+    """Take over what a server tells of a conversation besides its messages."""
+    conversation.model = str(told.get("modelId") or told.get("model") or "")
+    conversation.title = string(told.get("title")) or None
 
 
 def _ids(tools: Sequence[str] | None) -> list[str]:
