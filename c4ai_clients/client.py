@@ -21,7 +21,7 @@ from .errors import C4AIError, ModelNotFoundError, UsageError
 from .events import Event
 from .messages import FileLike, Messages, parse, split_system, text_of, uploads
 from .retrying import RetryLike, RetryPolicy
-from .secret import PLAIN_HEADERS, Secret, hidden
+from .secret import Secret, hidden, is_plain
 from .stream import Reply, Stream, Turn
 from .transport import Settings, Transport, header_value, proxy_url
 
@@ -182,7 +182,7 @@ class ChatClient:
             provider=self.provider,
             api_key=hidden(api_key),
             proxy=proxy_url(proxy) if proxy else None,
-            headers={n: v if _plain(n) else Secret(v) for n, v in (headers or {}).items()},
+            headers={n: v if is_plain(n) else Secret(v) for n, v in (headers or {}).items()},
             cookies=hidden(dict(cookies or {})),
             verify=verify,
             cert=cert,
@@ -322,8 +322,8 @@ class ChatClient:
         if settings.proxy and "@" in settings.proxy:
             kept["proxy"] = None
             missing.append("proxy")
-        kept["headers"] = {n: v for n, v in settings.headers.items() if _plain(n)}
-        lost = [f"header {name}" for name in settings.headers if not _plain(name)]
+        kept["headers"] = {n: v for n, v in settings.headers.items() if is_plain(n)}
+        lost = [f"header {name}" for name in settings.headers if not is_plain(name)]
         missing += [*lost, *(["cookies"] if settings.cookies else [])]
         missing += [] if settings.session is None else ["session"]
         missing += [] if settings.base_url == self.base_url else ["the login in base_url"]
@@ -345,9 +345,8 @@ class ChatClient:
 
     @classmethod
     def _speakers(cls) -> set[str]:
-        """Return the providers of the same protocol: a preset stands below its protocol's class."""
-        kinds = [kind for kind in cls.__mro__ if issubclass(kind, ChatClient) and kind.provider]
-        return _named(kinds[-1]) if kinds else set()
+        """Return the providers that speak this one's protocol."""
+        return _named(protocol_of(cls))
 
     def _stream(
         self,
@@ -445,13 +444,15 @@ class ChatClient:
         raise UsageError(f"{self.provider} keeps no conversations: there is nothing to delete")
 
 
+def protocol_of(kind: type[ChatClient]) -> type[ChatClient]:
+    """Return the class of a client's protocol; a preset, such as ``Qwen``, stands below it."""
+    named = [each for each in kind.__mro__ if issubclass(each, ChatClient) and each.provider]
+    return named[-1] if named else kind
+
+
 def _named(kind: type[ChatClient]) -> set[str]:
     """Return the providers of a class and of those below it."""
     return {kind.provider}.union(*map(_named, kind.__subclasses__()))
-
-
-def _plain(header: str) -> bool:
-    return header.lower() in PLAIN_HEADERS
 
 
 def _url(url: str | None, name: str) -> str:

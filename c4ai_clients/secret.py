@@ -10,10 +10,10 @@ from urllib.parse import quote, quote_plus
 
 from .errors import QUOTED, StatusError
 
-__all__ = ["PLAIN_HEADERS", "Secret", "hidden", "is_plain", "withhold", "without"]
+__all__ = ["Secret", "hidden", "is_plain", "withhold", "without"]
 
 # What says nothing secret by its standard meaning; any other header may.
-PLAIN_HEADERS = frozenset(
+_PLAIN_HEADERS = frozenset(
     {
         *("accept", "accept-encoding", "accept-language", "connection", "content-length"),
         *("content-type", "country-code", "host", "origin", "referer", "sec-websocket-version"),
@@ -48,7 +48,7 @@ def hidden(value: _Value) -> _Value:
 
 def is_plain(header: str) -> bool:
     """Tell whether a header says nothing secret."""
-    return header.lower() in PLAIN_HEADERS
+    return header.lower() in _PLAIN_HEADERS
 
 
 def withhold(error: BaseException, secrets: Iterable[str]) -> None:

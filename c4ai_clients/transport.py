@@ -31,7 +31,14 @@ from ._version import __version__
 from .clocks import Call, Clocked, Timeout
 from .connections import TimedAdapter
 from .errors import C4AIError, ProtocolError, UsageError, quote
-from .failures import page_error, seconds_until, status_error, translated, wants_login
+from .failures import (
+    WHICH_SERVER,
+    page_error,
+    seconds_until,
+    status_error,
+    translated,
+    wants_login,
+)
 from .http_answer import JSON_LIMIT, Answer
 from .secret import Secret, hidden, is_plain, withhold
 
@@ -319,7 +326,7 @@ class Transport:
                 raise asleep
             if answer.status < 300:
                 raise ProtocolError(
-                    "the server answered with a web page, not with data; is the base URL right? "
+                    f"the server answered with a web page, not with data; {WHICH_SERVER}. "
                     f"It begins: {said}"
                 )
             raise (refusal and refusal(answer, said)) or status_error(

@@ -17,7 +17,7 @@ from click.shell_completion import get_completion_class
 
 import c4ai_clients
 
-from ..client import ChatClient
+from ..client import ChatClient, protocol_of
 from ..conversation import Conversation
 from ..errors import C4AIError, UsageError
 from ..options import check_options
@@ -34,7 +34,6 @@ from .servers import (
     option,
     options_option,
     own_options,
-    protocol,
     server_options,
     sources,
     targets,
@@ -360,7 +359,7 @@ def serve(names: tuple[str, ...], port: int, faults: tuple[str, ...], **settings
     c4ai serve --fault status,status=503,step=create,times=2 --fault cut,at=900,nth=3
     """  # noqa: D301
     kinds = {name: PROVIDERS[name] for name in names} or PROVIDERS
-    protocols = list(dict.fromkeys(protocol(kind) for kind in kinds.values()))
+    protocols = list(dict.fromkeys(protocol_of(kind).provider for kind in kinds.values()))
     ports = {name: port + i for i, name in enumerate(protocols)} if port else {}
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell's & ignores the first
         signal.signal(number, signal.default_int_handler)

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from ..client import ChatClient
+from ..client import ChatClient, protocol_of
 from ..conversation import Conversation
 from ..detect import connect
 from ..errors import C4AIError, UsageError
@@ -33,7 +33,6 @@ __all__ = [
     "option",
     "options_option",
     "own_options",
-    "protocol",
     "server_options",
     "sources",
     "targets",
@@ -114,13 +113,6 @@ def own_options(words: Iterable[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):
             given[name] = value
     return given
-
-
-def protocol(kind: type[ChatClient]) -> str:
-    """Return the name of a client's protocol: a preset stands below its protocol's class."""
-    return [
-        above.provider for above in kind.__mro__ if issubclass(above, ChatClient) and above.provider
-    ][-1]
 
 
 @contextlib.contextmanager
@@ -213,7 +205,7 @@ def connected(
                 f"that conversation is with {url}: say --url {url} to send the key there"
             )
         if local:
-            running = stack.enter_context(emulator([protocol(kind)], pace=LOCAL_PACE))
+            running = stack.enter_context(emulator([protocol_of(kind).provider], pace=LOCAL_PACE))
             url = running.url(kind.provider)
         yield stack.enter_context(kind(url, trust_env=not local, **settings))
 
@@ -299,7 +291,7 @@ def _kind(name: str, saved: Conversation | None) -> type[ChatClient]:
     theirs = PROVIDERS.get(saved.provider) if saved is not None else kind
     if kind is None or theirs is None:
         raise UsageError(f"no provider {name!r}; there are: {', '.join(PROVIDERS)}")
-    if protocol(kind) != protocol(theirs):
+    if protocol_of(kind) is not protocol_of(theirs):
         raise UsageError(
             f"that conversation is with {theirs.provider}: leave --provider out, "
             "or name another file"

@@ -9,7 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import platformdirs
 
@@ -26,7 +26,6 @@ __all__ = ["Session", "Talk", "state_of"]
 _KEPT_LINES = 2000
 _FENCE = '"""'
 _LEAVE = ("/quit", "/exit", "quit", "exit")
-_Written = TypeVar("_Written")
 
 
 @dataclass
@@ -97,7 +96,7 @@ class Session:
         if self.local:  # the emulator's address and ids are nobody's tomorrow
             kept = kept.fork()
             kept.url = LOCAL_URL
-        written(path, kept.save)
+        kept.save(path)
         self.path, self.seen = path, state_of(path)
 
 
@@ -124,14 +123,6 @@ def _alone_beside(path: str) -> Iterator[None]:
             stack.callback(os.close, directory)
             fcntl.flock(directory, fcntl.LOCK_EX)
         yield
-
-
-def written(path: str, write: Callable[[str], _Written]) -> _Written:
-    """Have *write* write to *path*, or say in a sentence why it cannot."""
-    try:
-        return write(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 class Talk:
@@ -272,7 +263,7 @@ class Talk:
         if path != self._session.path and os.path.lexists(path):
             raise UsageError(f"{path} is there already: name a new file")
         if path.endswith(".md"):
-            written(path, self._export)
+            self._export(path)
         else:
             self._session.save(path)
         self._screen.note(f"saved in {path}")
@@ -294,8 +285,11 @@ class Talk:
         )
 
     def _export(self, path: str) -> None:
-        with open(path, "w", encoding="utf-8") as opened:
-            opened.write(self._conversation.export())
+        try:
+            with open(path, "w", encoding="utf-8") as opened:
+                opened.write(self._conversation.export())
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
     def _completions(self, line: str, word: str) -> list[str]:
         """Return what *word*, the last one of *line*, may become."""
