@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeGuard
 from . import markup
 from .decoding import parsed
 from .errors import ProtocolError, UsageError, quote
-from .events import Title
 from .messages import Message, checked, text_of
 from .secret import Secret
 
@@ -347,8 +346,8 @@ class Conversation:
 
     def _end(self, stream: Stream) -> None:
         with self._lock:
-            titles = [event.title for event in stream._seen if isinstance(event, Title)]
-            self.title = titles[-1] if titles else self.title
+            if stream._title is not None:
+                self.title = stream._title.title
             if self._reader is not None and self._reader() in (stream, None):
                 self._reader = None
 
