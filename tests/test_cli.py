@@ -390,8 +390,8 @@ def test_talk__goes_on_after_ctrl_c(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("keys", "status"),
-    [(["\x04"], 0), (["\x03", "\x03"], 130), (["/Exit\n"], 0), (["quit\n"], 0)],
-    ids=["ctrl-d", "ctrl-c-twice", "exit", "quit"],
+    [(["\x04"], 0), (["\x03", "\x03"], 130), (["/Exit\n"], 0)],
+    ids=["ctrl-d", "ctrl-c-twice", "exit"],
 )
 def test_talk__ends(keys: list[str], status: int) -> None:
     """Ctrl-D and /exit end a talk well, two Ctrl-C at the prompt with 130; the line is ended."""
@@ -503,34 +503,37 @@ def test_conversation__no_key_goes_to_a_server_that_only_the_file_names(tmp_path
         assert "Bearer sesame-42" == emulator.requests[-1].headers["authorization"]
 
 
-def test_conversation__goes_on_with_another_local_emulator(tmp_path: Path) -> None:
-    """Each --local is a new server, which is told what was said before."""
-    kept = tmp_path / "sky.json"
-    for word in ("first-word", "second-word"):
-        ran = c4ai("chat", "--local", "--conversation", str(kept), word)
-
-    assert 0 == ran.returncode
-    assert "first-word" in ran.stdout.decode()
-    assert 4 == len(json.loads(kept.read_text())["messages"])
-
-
 def test_conversation__of_a_server_and_of_local_stay_apart(tmp_path: Path) -> None:
-    """--local leaves the file of a real conversation as it is, and the reverse."""
+    """--local leaves the file of a real conversation as it is, and the reverse.
+
+    Each --local is a new server, which is told what was said before.
+    """
     real, local = tmp_path / "real.json", tmp_path / "local.json"
     with chat_ui() as emulator:
-        c4ai("chat", "--url", emulator.url("chat-ui"), "--conversation", str(real), "one")
-        c4ai("chat", "--local", "--conversation", str(local), "one")
-        before = [path.read_bytes() for path in (real, local)]
-        tried = [
-            c4ai("chat", "--local", "--conversation", str(real), "two"),
-            c4ai("chat", "--conversation", str(local), "two"),
-        ]
+        at_once(
+            [
+                ("chat", "--url", emulator.url("chat-ui"), "--conversation", str(real), "one"),
+                ("chat", "--local", "--conversation", str(local), "first-word"),
+            ]
+        )
+        before = real.read_bytes()
+        (tmp_path / "again.json").write_bytes(local.read_bytes())
+        taken, left, again = at_once(
+            [
+                ("chat", "--local", "--conversation", str(real), "two"),
+                ("chat", "--conversation", str(local), "two"),
+                ("chat", "--local", "--conversation", str(tmp_path / "again.json"), "second-word"),
+            ]
+        )
 
         assert ["one"] == emulator.prompts
-    assert "leave --local out" in sentence(tried[0])
-    assert "made with --local" in sentence(tried[1])
-    assert [2, 2] == [ran.returncode for ran in tried]
-    assert before == [path.read_bytes() for path in (real, local)]
+    assert "leave --local out" in sentence(taken)
+    assert "made with --local" in sentence(left)
+    assert [2, 2, 0] == [ran.returncode for ran in (taken, left, again)]
+    assert before == real.read_bytes()
+    assert 2 == len(json.loads(local.read_text())["messages"])
+    assert "first-word" in again.stdout.decode()
+    assert 4 == len(json.loads((tmp_path / "again.json").read_text())["messages"])
 
 
 def test_conversation__of_another_provider_is_refused(tmp_path: Path) -> None:

@@ -562,7 +562,7 @@ def read_and_measured(raw: bytes) -> tuple[object, int]:
 
 
 NESTED = '{"":' * 180 + "0" + "}" * 180 + ","
-UNITS = {"[],": 2, "{},": 2, '{"":0},': 3, '{"":[]},': 4, '"ab",': 1, "1.5,": 1, NESTED: 361}
+UNITS = {"[],": 2, '{"":[]},': 4, '"ab",': 1, NESTED: 361}
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit[:7])
