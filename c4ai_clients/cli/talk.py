@@ -7,6 +7,7 @@ import glob
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["Session", "Talk", "state_of"]
 
 _KEPT_LINES = 2000
 _FENCE = '"""'
+_AT_ONCE = 0.5  # seconds
 _LEAVE = ("/quit", "/exit", "quit", "exit")
 
 
@@ -147,13 +149,14 @@ class Talk:
                 f"{self._client.provider}, {self._client.base_url}; "
                 "/help tells what there is, /quit or Ctrl-D ends"
             )
-            leaving = False
+            leaving, stopped_at = False, 0.0
             while True:
                 try:
                     interruptible()
                     typed = self._screen.read("> ")
                 except KeyboardInterrupt:
-                    empty = not _half_typed()
+                    # One that comes right behind an answer was pressed to stop that.
+                    empty = not _half_typed() and time.monotonic() - stopped_at > _AT_ONCE
                     if leaving and empty:
                         raise
                     leaving = empty
@@ -167,6 +170,7 @@ class Talk:
                     interruptible()
                     self._do(typed)
                 except KeyboardInterrupt as error:
+                    stopped_at = time.monotonic()
                     # Without words of the screen's it is the line of ^C that ends here.
                     stopped = "stopped; what came of the answer is kept" if error.args else ""
                     self._screen.note(stopped)
