@@ -10,7 +10,7 @@ import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeGuard, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from . import markup
@@ -77,23 +77,10 @@ class _GetModel:
         def get_model(name: str) -> str:
             """Return the server's own name for a model: an alias is translated.
 
-            Before a name is refused, the server is asked for its list, once.
-
             Raises:
                 ModelNotFoundError: No such model; names those that there are.
             """
-            if client is None:
-                return _model(owner, (), name)
-            try:
-                return _model(owner, client._listed, name)
-            except ModelNotFoundError:
-                if client._listed or not _is_name(name):
-                    raise
-                with contextlib.suppress(C4AIError):  # what cannot be asked knows no better
-                    client.models()
-                if not client._listed:
-                    raise
-            return _model(owner, client._listed, name)
+            return _model(owner, client._listed if client is not None else (), name)
 
         return get_model
 
@@ -101,8 +88,7 @@ class _GetModel:
 class ChatClient:
     """A blocking client of one chat server; threads may share it.
 
-    Nothing is sent by the constructor, but that a *model* which is not known
-    is looked for in the server's list.
+    Nothing is sent by the constructor.
 
     Args:
         base_url: The server; the provider's public one by default.
@@ -214,10 +200,9 @@ class ChatClient:
     ) -> Stream:
         """Ask, and give the reply as it comes.
 
-        Nothing is sent until the first piece is asked for, but that a *model*
-        which is not known is looked for in the server's list. ``cancel()``
-        from any thread hangs up, and so does leaving a loop over a stream that
-        has no name; one that has stays open, until it is cancelled or dropped.
+        Nothing is sent until the first piece is asked for. ``cancel()`` from
+        any thread hangs up, and so does leaving a loop over a stream that has
+        no name; one that has stays open, until it is cancelled or dropped.
 
         Args:
             messages: A prompt, or a list of ``{"role", "content"}``. With a
@@ -450,6 +435,25 @@ def protocol_of(kind: type[ChatClient]) -> type[ChatClient]:
     return named[-1] if named else kind
 
 
+def with_model(client: _Self, name: str | None) -> _Self:
+    """Return *client*, which asks that model from now on, where one is named.
+
+    One that is not known is looked for in the server's list.
+
+    Raises:
+        ModelNotFoundError: The server does not list it either.
+    """
+    if not name:
+        return client
+    try:
+        client.model = client.get_model(name)
+    except ModelNotFoundError:
+        with contextlib.suppress(C4AIError):  # what cannot be asked knows no better
+            client.models()
+        client.model = client.get_model(name)
+    return client
+
+
 def _named(kind: type[ChatClient]) -> set[str]:
     """Return the providers of a class and of those below it."""
     return {kind.provider}.union(*map(_named, kind.__subclasses__()))
@@ -492,14 +496,10 @@ def _shown(url: object) -> str:
     return repr(text.rpartition("@")[2])
 
 
-def _is_name(name: object) -> TypeGuard[str]:
-    return isinstance(name, str) and name.strip() != "" and name.isprintable()
-
-
 def _model(owner: type[ChatClient], listed: tuple[str, ...], name: object) -> str:
     """Return the server's own name of a model, which is built in or *listed*."""
     known = (*owner.built_in_models, *listed)
-    if not _is_name(name):
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise ModelNotFoundError(f"a model is named by a string, not {name!r}")
     if name in known:
         return name
@@ -510,6 +510,5 @@ def _model(owner: type[ChatClient], listed: tuple[str, ...], name: object) -> st
     offered = [*dict.fromkeys(known), *owner.model_aliases]
     near = difflib.get_close_matches(name, offered, n=1)
     guess = f"; did you mean {near[0]!r}? There" if near else "; there"
-    raise ModelNotFoundError(
-        f"no model {name!r}{guess} are: {', '.join(offered)}{owner._model_hint}"
-    )
+    hint = "" if listed else owner._model_hint
+    raise ModelNotFoundError(f"no model {name!r}{guess} are: {', '.join(offered)}{hint}")

@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 from urllib.parse import urlsplit
 
-from .client import ChatClient
+from .client import ChatClient, with_model
 from .errors import UsageError
 from .examination import Check, Examination, Finding
 
@@ -43,7 +43,9 @@ def connect(url: str, **settings: Any) -> ChatClient:
         raise UsageError(f"{finding.url} is for {kind.__name__}, which takes no {', '.join(wrong)}")
     login = urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[0]
     scheme, _, rest = finding.url.partition("://")
-    return kind(f"{scheme}://{login}@{rest}" if login else finding.url, **settings)
+    model = settings.pop("model", None)
+    client = kind(f"{scheme}://{login}@{rest}" if login else finding.url, **settings)
+    return with_model(client, model)
 
 
 def examine(url: str, **settings: Any) -> Finding:

@@ -530,16 +530,6 @@ def test_files__not_for_a_default_that_reads_text_only() -> None:
             assert "eyes" == client.chat("Hi", model="eyes", files=[b"x"]).model
 
 
-def test_get_model__that_only_the_server_lists() -> None:
-    """A name that is not built in is looked for in the server's list before it is refused."""
-    with Emulator(("chat-ui",), models=["other"]) as emulator:
-        with C4AICommand(emulator.url("chat-ui"), model="other") as client:
-            assert "other" == client.chat("Hi").model
-            with pytest.raises(ModelNotFoundError, match=r"are: .*other"):
-                client.get_model("nix")
-        assert 1 == [request.path for request in emulator.requests].count("/api/models")
-
-
 def test_models__as_the_server_lists_them(emulator: Emulator) -> None:
     """models() asks the server, and get_model() then knows its names."""
     with ChatUI(emulator.url("chat-ui")) as client:

@@ -652,12 +652,15 @@ def test_terminal__shows_the_place_in_the_queue() -> None:
 
 
 def test_models__one_a_line() -> None:
-    """Into a pipe go the names that a server lists, or, beside it, that there are none."""
+    """Into a pipe go the names that a server lists, each may be asked; or that none are."""
     with Emulator(("chat-ui", "gradio"), models=["one", "org/two"]) as emulator:
         ran = c4ai("models", "--url", emulator.url("chat-ui"))
         as_json = c4ai("models", "--url", emulator.url("chat-ui"), "--json")
         none = c4ai("models", "--provider", "gradio", "--url", emulator.url("gradio"))
+        asking = ("chat", "--provider", "c4ai-command", "--url", emulator.url("chat-ui"), "Hi")
+        chat = c4ai(*asking, "--json", "--model", "org/two")
 
+    assert "org/two" == json.loads(chat.stdout)["model"]
     assert (b"one\norg/two\n", b"") == (ran.stdout, ran.stderr)
     listed = [json.loads(line) for line in as_json.stdout.splitlines()]
     assert ["one", "org/two"] == [model["id"] for model in listed]

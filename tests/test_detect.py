@@ -31,6 +31,7 @@ from c4ai_clients import (
     ConnectError,
     Gradio,
     IncompleteReplyError,
+    ModelNotFoundError,
     NotFoundError,
     ProtocolError,
     RateLimitError,
@@ -627,3 +628,13 @@ def test_connect__reads_only_a_page_s_beginning() -> None:
         finding = examine(url)
 
     assert isinstance(finding.error, ProtocolError)
+
+
+def test_connect__with_a_model_that_only_the_server_lists() -> None:
+    """connect() has asked the server anyway, so it looks for the model there."""
+    other = "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-7b-v2"
+    with Emulator(("h2o",)) as emulator:
+        with connect(emulator.url("h2o"), model=other) as client:
+            assert other == client.chat("Hi").model
+        with pytest.raises(ModelNotFoundError, match="7b-v2"):
+            connect(emulator.url("h2o"), model="nix")

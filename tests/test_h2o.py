@@ -550,27 +550,16 @@ def test_get_model__unknown() -> None:
 
 
 def test_get_model__that_only_the_server_lists() -> None:
-    """A name that is not built in is looked for in the server's list before it is refused."""
+    """What is not built in is known after models(), as its refusal says; nothing is sent for it."""
     other = "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-7b-v2"
-    with Emulator(("h2o",)) as emulator:
-        with H2O(emulator.url("h2o"), model=MODEL) as client:
-            client.stream("Hi", model=MODEL)
-            assert [] == emulator.requests
-            assert other == client.chat("Hi", model=other).model
-            for _ in range(2):
-                with pytest.raises(ModelNotFoundError, match="7b-v2"):
-                    client.stream("Hi", model="nix")
-        with H2O(emulator.url("h2o"), model=other) as client:
-            assert other == client.model
-    asked = [request.path for request in emulator.requests]
-    assert 2 == asked.count("/__data.json")
-
-
-def test_get_model__where_the_server_cannot_be_asked(server: Emulator, client: H2O) -> None:
-    """The refusal is of what is built in then, and no error of the list's."""
-    server.fail("status", step="models", status=401)
-    with pytest.raises(ModelNotFoundError, match=r"no model 'nix'; there are: .*40b-v1$"):
-        client.stream("Hi", model="nix")
+    with Emulator(("h2o",)) as emulator, H2O(emulator.url("h2o")) as client:
+        with pytest.raises(ModelNotFoundError, match=r"models\(\) learns what else"):
+            client.stream("Hi", model=other)
+        assert [] == emulator.requests
+        client.models()
+        assert other == client.chat("Hi", model=other).model
+        with pytest.raises(ModelNotFoundError, match=r"are: .*7b-v2$"):
+            client.stream("Hi", model="nix")
 
 
 @pytest.mark.parametrize("era", ["B", "D", "C"])

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from ..client import ChatClient, protocol_of
+from ..client import ChatClient, protocol_of, with_model
 from ..conversation import Conversation
 from ..detect import connect
 from ..errors import C4AIError, UsageError
@@ -186,8 +186,8 @@ def connected(
     _check_local(local, saved)
     url = None if local else flags.get("url") or (saved and saved.url) or usual.get("url")
     key = flags.get("api_key") or usual.get("api_key")
+    model = flags.get("model") or (None if saved else usual.get("model"))
     settings: dict[str, Any] = {
-        "model": flags.get("model") or (None if saved else usual.get("model")),
         "api_key": key,
         "proxy": flags.get("proxy") or usual.get("proxy"),
         "timeout": flags.get("timeout"),
@@ -195,7 +195,7 @@ def connected(
     }
     with contextlib.ExitStack() as stack:
         if url and not name:
-            yield stack.enter_context(connect(url, **settings))
+            yield stack.enter_context(connect(url, model=model, **settings))
             return
         kind = _kind(name or "c4ai-command", saved)
         if not local and not (url or kind.default_url):
@@ -207,7 +207,8 @@ def connected(
         if local:
             running = stack.enter_context(emulator([protocol_of(kind).provider], pace=LOCAL_PACE))
             url = running.url(kind.provider)
-        yield stack.enter_context(kind(url, trust_env=not local, **settings))
+        client = stack.enter_context(kind(url, trust_env=not local, **settings))
+        yield with_model(client, model)
 
 
 @contextlib.contextmanager
@@ -233,7 +234,6 @@ def targets(
         def client(at: int) -> ChatClient | C4AIError:
             whom, _, model = named[at].partition("#")
             settings: dict[str, Any] = {
-                "model": model or None,
                 "proxy": None if local else proxy,
                 "timeout": flags.get("timeout"),
                 "api_key": flags.get("api_key") if at == 0 else None,
@@ -241,9 +241,9 @@ def targets(
             if local or not re.search("[.:/]", whom):
                 kind = _kind(whom, None)
                 url = running.url(whom) if running is not None else None
-                return kind(url, trust_env=not local, **settings)
+                return with_model(kind(url, trust_env=not local, **settings), model)
             try:
-                return connect(whom, **settings)
+                return connect(whom, model=model or None, **settings)
             except UsageError:
                 raise
             except C4AIError as error:

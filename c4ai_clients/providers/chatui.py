@@ -46,6 +46,7 @@ class ChatUI(ChatClient):
 
     provider = "chat-ui"
     label = "HuggingFace chat-ui"
+    _model_hint = "; models() learns what else the server lists"
     acts = frozenset({"ask", "regenerate", "edit", "continue"})
 
     @functools.cached_property

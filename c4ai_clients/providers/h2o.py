@@ -60,6 +60,7 @@ class H2O(ChatClient):
 
     provider = "h2o"
     label = "H2O gpt-gm"
+    _model_hint = "; models() learns what else the server lists"
     default_url = "https://gpt-gm.h2o.ai"
     default_model = "h2oai/h2ogpt-gm-oasst1-en-2048-falcon-40b-v1"
     built_in_models = ("h2oai/h2ogpt-gm-oasst1-en-2048-falcon-40b-v1",)
