@@ -50,7 +50,9 @@ class _Client(Protocol):
 def check_client(client: object) -> None:
     """Refuse what cannot be asked, such as the URL of a server."""
     if isinstance(client, type) or not callable(getattr(client, "stream", None)):
-        raise UsageError(f"a client is asked, not {client!r:.80}: make one, such as ChatUI(url)")
+        # Not shown: a URL may hold a login.
+        what = f"the class {client.__name__}" if isinstance(client, type) else type(client).__name__
+        raise UsageError(f"a client is asked, not {what}: make one, such as ChatUI(url)")
 
 
 class Future(futures.Future[_Result]):

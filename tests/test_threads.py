@@ -514,7 +514,7 @@ def test_pool__refuses_what_is_no_stream_or_no_prompts(client: AutonomousAI) -> 
                 pool.merge(wrong)
         with pytest.raises(UsageError, match="a stream is read, not 'hello'"):
             pool.merge({"good": quiet, "bad": "hello"})  # type: ignore[dict-item]
-        with pytest.raises(UsageError, match="a client is asked, not 'http"):
+        with pytest.raises(UsageError, match="a client is asked, not str"):
             pool.submit("hello", client="http://127.0.0.1:9")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="a stream is read, not 'hello'"):
         background("hello")  # type: ignore[arg-type]
