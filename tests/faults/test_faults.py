@@ -17,6 +17,7 @@ from playing import play
 from table import cases
 
 from c4ai_clients import TimedOutError
+from c4ai_clients.providers import chatui_turn
 
 CASES = cases()
 WAITING = [
@@ -34,6 +35,12 @@ def test_table__is_large_and_each_case_its_own() -> None:
     """There are at least 800 cases, and no two are the same."""
     assert len(CASES) >= 800
     assert len({case.id for case in CASES}) == len(CASES)
+
+
+@pytest.fixture(autouse=True)
+def saved_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator saves a message before all else, so nobody needs to look a second later."""
+    monkeypatch.setattr(chatui_turn, "_SAVING_LATE", 0.05)
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.id) for case in SINGLE])
