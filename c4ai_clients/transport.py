@@ -216,7 +216,7 @@ class Transport:
                     finally:
                         answer.close()
             except Exception as error:  # noqa: BLE001 - also a caller's function's; nobody waits
-                _logger.info("goodbye failed: %s", error)
+                _logger.info("goodbye failed: %s: %s", type(error).__name__, error)
             finally:
                 with self._lock:
                     self._goodbyes.discard(thread)

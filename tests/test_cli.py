@@ -103,7 +103,7 @@ def test_chat__reads_standard_input() -> None:
 
 
 def test_chat__standard_input_among_the_prompts() -> None:
-    """Prompts are joined by blank lines; - is standard input, which is not left unread unsaid."""
+    """Words make one prompt; - is standard input, which is not left unread unsaid."""
     with chat_ui() as emulator:
         asking = ("chat", "--url", emulator.url("chat-ui"))
         ran = [
@@ -115,7 +115,7 @@ def test_chat__standard_input_among_the_prompts() -> None:
         refused = [c4ai(*asking, "a", "-"), c4ai(*asking, "-", "-", stdin="text")]
 
         assert [0, 0, 0, 0] == [each.returncode for each in ran]
-        expected = ["Summarise:\n\nthe text\n\nBriefly.", "alone", "one\n\ntwo", "three"]
+        expected = ["Summarise:\n\nthe text\n\nBriefly.", "alone", "one two", "three"]
         assert expected == emulator.prompts
     assert [b"", b"", b""] == [each.stderr for each in (*ran[:2], ran[3])]
     assert "standard input was not read: - among" in sentence(ran[2])

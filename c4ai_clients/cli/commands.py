@@ -138,10 +138,10 @@ def commands(ctx: click.Context) -> None:
 def chat(ctx: click.Context, /, prompt: tuple[str, ...], **given: Any) -> None:
     """Ask PROMPT and print the answer as it comes.
 
-    Several PROMPTs are joined by blank lines, and - is what stands in standard
-    input. Without PROMPT that is the question; in a terminal you talk: Ctrl-C
-    stops an answer, /regenerate, /edit, /model, /save and others do what /help
-    says, /exit or Ctrl-D ends.
+    Among the words of PROMPT - is what stands in standard input, blank lines
+    around it. Without PROMPT that is the question; in a terminal you talk:
+    Ctrl-C stops an answer, /regenerate, /edit, /model, /save and others do what
+    /help says, /exit or Ctrl-D ends.
 
     \b
     c4ai chat "Why is the sky blue?" --model command-r7b
@@ -396,7 +396,12 @@ def _question(prompt: tuple[str, ...]) -> str:
         raise UsageError("standard input can be read once: say - once")
     if _INPUT not in prompt and has_input():
         tell("standard input was not read: - among the prompts stands for it")
-    text = "\n\n".join(_input() if each == _INPUT else each for each in prompt)
+    if _INPUT not in prompt:
+        text = " ".join(prompt)
+    else:
+        at = prompt.index(_INPUT)
+        parts = (" ".join(prompt[:at]), _input(), " ".join(prompt[at + 1 :]))
+        text = "\n\n".join(part for part in parts if part)
     if not text.strip():
         raise UsageError("the prompt is empty: say what you want to ask")
     return text
